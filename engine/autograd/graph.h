@@ -1,0 +1,141 @@
+// A recorded computation. Operations (ops.h) append nodes and values; nothing runs until a Session
+// (session.h) executes the list. Differentiation appends more nodes to the same list: each operation
+// leaves a closure that, given the gradient of its result, records how its inputs' gradients arise.
+// What a backward node reads stays alive until then; there is no other notion of "saved" tensors.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/memory/buffer.h"
+#include "engine/op/registry.h"
+#include "engine/tensor/layout.h"
+
+namespace unetd {
+
+// A value of one graph: an index into its list. An absent optional value has id -1.
+struct Value {
+  int id = -1;
+  explicit operator bool() const { return id >= 0; }
+  bool operator==(const Value&) const = default;
+};
+
+// A selected kernel with its problem, ready for pointers. Made by a node, owned by a session.
+class BoundKernel {
+ public:
+  virtual ~BoundKernel() = default;
+  virtual std::string_view implementation() const = 0;
+  virtual size_t workspace() const = 0;
+  virtual void run(In in, Out out, void* workspace, Stream& stream) const = 0;
+};
+
+class Graph {
+ public:
+  enum class Role : uint8_t {
+    activation,  // memory from the plan, valid between its first and its last use
+    input,       // written from outside before a run
+    output,      // readable after a run
+    external,    // lies in a buffer that outlives the session: parameters, optimiser state
+  };
+  struct ValueInfo {
+    std::string name;
+    Shape shape;
+    DType dtype = DType::f32;
+    Kind kind = Kind::features;
+    Role role = Role::activation;
+    std::shared_ptr<Buffer> buffer = {};  // external only
+    int64_t offset = 0;              // external only: elements from the buffer's start
+    bool needs_grad = false;
+  };
+  struct Node {
+    std::vector<Value> in, out;
+    virtual ~Node() = default;
+    virtual const char* problem() const = 0;
+    virtual std::unique_ptr<BoundKernel> bind(DeviceType, const KernelChoice&) const = 0;
+  };
+
+  Value value(Shape shape, DType dtype, std::string name, Kind kind = Kind::features);
+  Value input(Shape shape, DType dtype, std::string name, Kind kind = Kind::features);
+  // Part of `buffer`, from element `offset` on, in the layout of the session's device.
+  Value external(std::shared_ptr<Buffer> buffer, int64_t offset, Shape shape, DType dtype,
+                 std::string name, Kind kind = Kind::dense);
+  // Keeps an activation readable after the run.
+  void mark_output(Value v);
+
+  template <class P>
+  void emit(const P& problem, std::initializer_list<Value> in, std::initializer_list<Value> out) {
+    auto node = std::make_unique<OpNode<P>>(problem);
+    for (const Value v : in) {
+      if (v) node->in.push_back(v);  // optional inputs that are absent are left out
+    }
+    for (const Value v : out) {
+      if (v) node->out.push_back(v);
+    }
+    nodes_.push_back(std::move(node));
+  }
+
+  // --- differentiation -------------------------------------------------------------------------
+  // Asks for the gradient of an input or parameter. With `target` it is written there (a part of the
+  // flat gradient buffer) instead of into an activation.
+  void require_grad(Value x, Value target = {});
+  bool needs_grad(Value x) const { return x && info(x).needs_grad; }
+  // `record` appends the nodes that turn the gradient of y into gradients of its inputs. It is kept
+  // only if one of `inputs` needs a gradient; y then needs one, too.
+  using Record = std::function<void(Graph&, Value dy)>;
+  void on_backward(Value y, std::initializer_list<Value> inputs, Record record);
+  // Where the next contribution to the gradient of x is to be written; then tell add_grad.
+  Value new_grad(Value x);
+  // dx is a contribution to the gradient of x; a second one records a sum.
+  void add_grad(Value x, Value dx);
+  // Records the backward pass from y, whose gradient is `dy`: for a scalar loss that comes with its
+  // own gradient, none. Values are visited last recorded first, a reverse topological order.
+  void backward(Value y, Value dy = {});
+  // The gradient of x after backward(), or an absent value if y does not depend on x.
+  Value grad(Value x) const;
+
+  const ValueInfo& info(Value v) const;
+  std::span<const ValueInfo> values() const { return values_; }
+  std::span<const std::unique_ptr<Node>> nodes() const { return nodes_; }
+
+ private:
+  template <class P>
+  struct OpNode final : Node {
+    explicit OpNode(const P& p) : p_(p) {}
+    const char* problem() const override { return P::name; }
+    std::unique_ptr<BoundKernel> bind(DeviceType device, const KernelChoice& choice) const override {
+      return std::make_unique<Bound>(p_, select(p_, device, choice));
+    }
+    struct Bound final : BoundKernel {
+      Bound(const P& p, const Impl<P>& impl)
+          : p_(p), implementation_(impl.name), kernel_(impl.make(p)) {}
+      std::string_view implementation() const override { return implementation_; }
+      size_t workspace() const override { return kernel_->workspace(); }
+      void run(In in, Out out, void* workspace, Stream& stream) const override {
+        kernel_->run(p_.bind(in, out), workspace, stream);
+      }
+      P p_;
+      std::string_view implementation_;
+      std::unique_ptr<Kernel<P>> kernel_;
+    };
+    P p_;
+  };
+
+  Value append(ValueInfo info);
+
+  struct Gradient {
+    Record record;
+    Value target, current;
+  };
+  std::vector<ValueInfo> values_;
+  std::vector<Gradient> gradients_;  // one per value
+  std::vector<std::unique_ptr<Node>> nodes_;
+};
+
+}  // namespace unetd

@@ -1,0 +1,61 @@
+// The differentiable operations: each checks its inputs' shapes, records a forward node and leaves the
+// closure that records its gradient. Shapes and formulas are those of the problems in engine/op.
+// A mismatch throws Error with the names and extents at hand.
+#pragma once
+
+#include "engine/autograd/graph.h"
+
+namespace unetd {
+
+struct ConvOptions {
+  int64_t stride = 1, pad = 0;
+  bool relu = false;  // fused; for inference graphs only: it has no gradient
+};
+// w: kind filter, (k, r, s, c); bias: (1, 1, 1, k) or absent.
+Value conv2d(Graph& g, Value x, Value w, Value bias, const ConvOptions& options);
+// w: kind transposed_filter, (k, 2, 2, c); doubles height and width.
+Value conv_transpose2x2(Graph& g, Value x, Value w, Value bias);
+
+// Scale, shift and running statistics, each (1, 1, 1, c).
+struct BatchNormValues {
+  Value gamma, beta, running_mean, running_var;
+};
+struct BatchNormOptions {
+  float eps = 1e-5F, momentum = 0.1F;
+  bool relu = false;  // fused, with its gradient
+};
+// Training mode: batch statistics; the running ones are updated when the graph runs.
+Value batch_norm(Graph& g, Value x, const BatchNormValues& p, const BatchNormOptions& options);
+// Evaluation mode: running statistics. It has no gradient.
+Value batch_norm_inference(Graph& g, Value x, const BatchNormValues& p,
+                           const BatchNormOptions& options);
+
+Value relu(Graph& g, Value x);
+Value sigmoid(Graph& g, Value x);
+Value softmax(Graph& g, Value x);
+Value add(Graph& g, Value a, Value b);
+
+// Halves height and width, rounding down.
+Value max_pool2x2(Graph& g, Value x);
+
+// Where a tile lies in its scene, for up-sampling with aligned corners (engine/op/upsample2x.h).
+struct SceneWindow {
+  int64_t scene_h = 0, scene_w = 0;  // of the whole image at this level; 0: x is the whole image
+  int64_t cell = 1;
+  Value origin;  // dense i32 (1, 1, 1, 2): y, x in pixels of the network's input
+};
+Value upsample2x(Graph& g, Value x, bool align_corners, const SceneWindow& window = {});
+
+Value concat_channels(Graph& g, Value a, Value b);
+// Negative amounts crop.
+struct Padding {
+  int64_t top = 0, bottom = 0, left = 0, right = 0;
+};
+Value pad2d(Graph& g, Value x, const Padding& amounts);
+
+// Mean losses over the valid pixels (engine/op/loss.h): a scalar value from logits and dense u8
+// labels of one channel. `weights` may be absent.
+Value cross_entropy(Graph& g, Value logits, Value labels, Value weights);
+Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight);
+
+}  // namespace unetd

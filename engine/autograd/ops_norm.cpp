@@ -1,0 +1,52 @@
+#include "engine/autograd/ops.h"
+#include "engine/op/batch_norm.h"
+
+namespace unetd {
+namespace {
+
+// Statistics and parameters are f32 whatever the images are, but for the f64 of gradient tests.
+DType statistics_type(DType images) { return images == DType::f64 ? DType::f64 : DType::f32; }
+
+void check_vectors(const Graph& g, Value x, const BatchNormValues& p) {
+  const Shape vector{1, 1, 1, g.info(x).shape.c};
+  for (const Value v : {p.gamma, p.beta, p.running_mean, p.running_var}) {
+    const auto& info = g.info(v);
+    UNETD_CHECK(info.shape == vector && info.dtype == statistics_type(g.info(x).dtype), info.name,
+                " has shape ", info.shape, " beside ", g.info(x).name, " of ", g.info(x).shape);
+  }
+}
+
+}  // namespace
+
+Value batch_norm(Graph& g, Value x, const BatchNormValues& p, const BatchNormOptions& options) {
+  check_vectors(g, x, p);
+  const auto xi = g.info(x);
+  const Shape vector{1, 1, 1, xi.shape.c};
+  const DType statistics = statistics_type(xi.dtype);
+  const Value y = g.value(xi.shape, xi.dtype, xi.name + ".bn");
+  const Value mean = g.value(vector, statistics, xi.name + ".mean");
+  const Value rstd = g.value(vector, statistics, xi.name + ".rstd");
+  g.emit(BatchNorm{xi.shape, options.eps, options.momentum, options.relu, xi.dtype},
+         {x, p.gamma, p.beta}, {y, mean, rstd, p.running_mean, p.running_var});
+  g.on_backward(y, {x, p.gamma, p.beta}, [=](Graph& b, Value dy) {
+    const Value dx = b.new_grad(x), dgamma = b.new_grad(p.gamma), dbeta = b.new_grad(p.beta);
+    b.emit(BatchNormGrad{xi.shape, options.relu, xi.dtype}, {x, dy, p.gamma, p.beta, mean, rstd},
+           {dx, dgamma, dbeta});
+    b.add_grad(x, dx);
+    b.add_grad(p.gamma, dgamma);
+    b.add_grad(p.beta, dbeta);
+  });
+  return y;
+}
+
+Value batch_norm_inference(Graph& g, Value x, const BatchNormValues& p,
+                           const BatchNormOptions& options) {
+  check_vectors(g, x, p);
+  const auto xi = g.info(x);
+  const Value y = g.value(xi.shape, xi.dtype, xi.name + ".bn");
+  g.emit(BatchNormInference{xi.shape, options.eps, options.relu, xi.dtype},
+         {x, p.gamma, p.beta, p.running_mean, p.running_var}, {y});
+  return y;
+}
+
+}  // namespace unetd

@@ -1,0 +1,72 @@
+// The optimiser's operations on flat parameter buffers: one launch for the whole model.
+#pragma once
+
+#include "engine/op/registry.h"
+
+namespace unetd {
+
+// norm = sqrt(sum of x^2), accumulated in f64 in a fixed order. norm: one f32 (f64 in f64 problems).
+struct GlobalNorm {
+  static constexpr const char* name = "global_norm";
+  int64_t count = 0;
+  DType dtype = DType::f32;
+
+  bool operator==(const GlobalNorm&) const = default;
+  struct Buffers {
+    const void* x;
+    void* norm;
+  };
+  Buffers bind(In in, Out out) const { return {in[0], out[0]}; }
+};
+
+// What changes from step to step lives in memory, so that a recorded step can be replayed.
+struct OptimizerScalars {
+  float learning_rate = 0;
+  float bias_correction1 = 1;       // 1 - beta1^t
+  float bias_correction2_sqrt = 1;  // sqrt(1 - beta2^t)
+  float ema_decay = 0;              // for Ema
+};
+
+// AdamW with decoupled weight decay (Loshchilov and Hutter, 2019), in place:
+//   g = grad * min(1, max_norm / (norm + 1e-6))        when max_norm > 0
+//   p = p * (1 - lr * weight_decay)
+//   m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
+//   p = p - lr / bias_correction1 * m / (sqrt(v) / bias_correction2_sqrt + eps)
+struct AdamW {
+  static constexpr const char* name = "adamw";
+  int64_t count = 0;
+  float beta1 = 0.9F, beta2 = 0.999F, eps = 1e-8F, weight_decay = 0.01F;
+  float max_norm = 0;  // 0: no clipping
+  DType dtype = DType::f32;
+
+  bool operator==(const AdamW&) const = default;
+  struct Buffers {
+    const void *grad, *norm;  // norm: null without clipping
+    const OptimizerScalars* scalars;
+    void *param, *m, *v;
+  };
+  Buffers bind(In in, Out out) const {
+    return {in[0], max_norm > 0 ? in[2] : nullptr, static_cast<const OptimizerScalars*>(in[1]),
+            out[0], out[1], out[2]};
+  }
+};
+
+// Exponential moving average of the parameters: average = d * average + (1 - d) * param, in place,
+// with d = scalars.ema_decay.
+struct Ema {
+  static constexpr const char* name = "ema";
+  int64_t count = 0;
+  DType dtype = DType::f32;
+
+  bool operator==(const Ema&) const = default;
+  struct Buffers {
+    const void* param;
+    const OptimizerScalars* scalars;
+    void* average;
+  };
+  Buffers bind(In in, Out out) const {
+    return {in[0], static_cast<const OptimizerScalars*>(in[1]), out[0]};
+  }
+};
+
+}  // namespace unetd

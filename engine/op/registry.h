@@ -1,0 +1,120 @@
+// The contract between operations and their implementations.
+//
+// A problem is a small plain struct that says everything about one operation but its data: shapes,
+// element type, parameters. It names itself, lists its buffers and binds them to pointers:
+//
+//   struct Relu {
+//     static constexpr const char* name = "relu";
+//     Shape shape;
+//     DType dtype;
+//     struct Buffers { const void* x; void* y; };
+//     Buffers bind(In in, Out out) const { return {in[0], out[0]}; }
+//   };
+//
+// Implementations of a problem form an ordered list per device, best first and the reference last.
+// Each can decline a problem with a reason, and any can be forced by name. Tests, benchmarks and
+// `unetd-info kernels` walk the same lists.
+//
+// Numerics contract, tested: reductions and matrix products accumulate in f32 at least; batch-norm
+// statistics, losses and parameters are f32 (f64 when the problem is f64); sums have a fixed order,
+// so the same inputs give the same bits on the same device with the same number of threads.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/base/dtype.h"
+#include "engine/base/error.h"
+#include "engine/base/log.h"
+#include "engine/device/device.h"
+#include "engine/tensor/shape.h"
+
+namespace unetd {
+
+using In = std::span<const void* const>;
+using Out = std::span<void* const>;
+
+// A problem made ready to run: whatever an implementation builds once (library objects, tile sizes)
+// lives here, and nothing is built or allocated in run().
+template <class P>
+struct Kernel {
+  virtual ~Kernel() = default;
+  // Bytes of scratch memory that run() gets, 256-byte aligned, content undefined.
+  virtual size_t workspace() const { return 0; }
+  virtual void run(const typename P::Buffers& buffers, void* workspace, Stream& stream) const = 0;
+};
+
+template <class P>
+struct Impl {
+  std::string_view name;                             // "ref", "eigen", "onednn", "cuda", ...
+  const char* (*reject)(const P&);                   // nullptr: takes it; else the reason why not
+  std::unique_ptr<Kernel<P>> (*make)(const P&);      // only for problems it takes
+};
+
+// The list for one device, in order of preference.
+template <class P>
+std::vector<Impl<P>>& impls(DeviceType device) {
+  static std::vector<Impl<P>> lists[device_types];
+  return lists[static_cast<size_t>(device)];
+}
+
+namespace detail {
+template <class P, void (*run_function)(const P&, const typename P::Buffers&)>
+struct FunctionKernel final : Kernel<P> {
+  explicit FunctionKernel(const P& p) : problem(p) {}
+  void run(const typename P::Buffers& buffers, void*, Stream&) const override {
+    run_function(problem, buffers);
+  }
+  P problem;
+};
+}  // namespace detail
+
+template <class P>
+const char* take_all(const P&) {
+  return nullptr;
+}
+
+// Registers a plain function that needs no preparation and no scratch memory.
+template <auto run_function, class P>
+void add_function(DeviceType device, std::string_view name,
+                  const char* (*reject)(const P&) = take_all<P>) {
+  impls<P>(device).push_back({name, reject, [](const P& p) -> std::unique_ptr<Kernel<P>> {
+                                return std::make_unique<detail::FunctionKernel<P, run_function>>(p);
+                              }});
+}
+
+// Which implementation to use where the order of preference is not wanted: "conv2d=eigen,relu=ref".
+// "*=ref" stands for every problem that is not named. Throws UsageError for other forms.
+class KernelChoice {
+ public:
+  KernelChoice() = default;
+  explicit KernelChoice(std::string_view spec);
+  // The name forced for a problem, or empty.
+  std::string_view forced(std::string_view problem) const;
+
+ private:
+  std::vector<std::pair<std::string, std::string>> choices_;
+};
+
+// The first implementation in order that takes the problem, or the forced one. Throws Error that
+// lists every reason when there is none.
+template <class P>
+const Impl<P>& select(const P& problem, DeviceType device, const KernelChoice& choice = {}) {
+  const std::string_view forced = choice.forced(P::name);
+  std::string why;
+  for (const Impl<P>& impl : impls<P>(device)) {
+    if (!forced.empty() && impl.name != forced) continue;
+    const char* reason = impl.reject(problem);
+    if (reason == nullptr) return impl;
+    why += str(why.empty() ? " " : "; ", impl.name, ": ", reason);
+  }
+  if (why.empty()) why = forced.empty() ? " none is registered" : str(" there is no '", forced, "'");
+  throw Error(str("no implementation of ", P::name, " on ", name_of(device), ":", why));
+}
+
+}  // namespace unetd

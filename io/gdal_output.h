@@ -1,0 +1,54 @@
+// What the writers of io/gdal_*.cpp share: an owned GDAL handle, files that vanish unless
+// published, and the rule about existing outputs. Internal to io/gdal*.cpp, for it includes GDAL's
+// headers.
+#pragma once
+
+#include "engine/base/error.h"
+#include "engine/base/file.h"
+
+#include <filesystem>
+#include <initializer_list>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include <gdal.h>
+
+namespace unetd::io {
+
+struct CloseDataset {
+  void operator()(void* dataset) const { GDALClose(dataset); }
+};
+// Closing flushes, and GDAL may notice a full disk only then: close inside a GdalErrors scope.
+using DatasetHandle = std::unique_ptr<void, CloseDataset>;
+
+inline constexpr const char* write_remedy =
+    "check that its folder exists, can be written to and has free space";
+
+// Throws UserError if `target` exists and may not be replaced.
+inline void refuse_existing(const std::filesystem::path& target, bool overwrite) {
+  if (!overwrite && std::filesystem::exists(target))
+    throw UserError(str(target.string(), " exists; choose another name or allow --overwrite"));
+}
+
+// A temporary file beside its target, removed at the end of the scope with whatever GDAL or SQLite
+// put next to it.
+class ScratchFile {
+ public:
+  explicit ScratchFile(const std::filesystem::path& target) : path_(temporary_beside(target)) {}
+  ~ScratchFile() {
+    std::error_code ignored;
+    for (const char* suffix : {"", ".aux.xml", ".ovr.tmp", "-journal", "-wal", "-shm"})
+      std::filesystem::remove(beside(suffix), ignored);
+  }
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path beside(const char* suffix) const { return path_.string() + suffix; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace unetd::io

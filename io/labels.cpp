@@ -1,0 +1,125 @@
+#include "io/labels.h"
+
+#include "engine/base/error.h"
+#include "io/gdal.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+namespace unetd::io {
+namespace {
+
+// Maps raw values to class indices and counts those nobody knows. Neighbours mostly agree, so the
+// last answer is kept.
+class Mapper {
+ public:
+  Mapper(const ClassMap& map, std::optional<double> nodata) {
+    if (nodata) index_[*nodata] = ignore_label;
+    nan_is_nodata_ = nodata && std::isnan(*nodata);
+    for (const int64_t value : map.ignore) index_[static_cast<double>(value)] = ignore_label;
+    for (size_t i = 0; i < map.classes.size(); ++i)
+      index_[static_cast<double>(map.classes[i].value)] = static_cast<uint8_t>(i);
+  }
+
+  uint8_t operator()(double raw) {
+    if (raw == last_) return last_index_;
+    const auto at = index_.find(raw);
+    if (at == index_.end()) {
+      if (!(nan_is_nodata_ && std::isnan(raw))) count_unknown(raw);
+      return ignore_label;
+    }
+    last_ = raw;
+    return last_index_ = at->second;
+  }
+
+  void throw_if_unknown(const std::filesystem::path& path) const {
+    if (unknown_.empty()) return;
+    std::string list;
+    for (const auto& [value, pixels] : unknown_)
+      list += str(list.empty() ? "" : ", ", value, " (", pixels, " pixels)");
+    throw UserError(str(path.string(), " holds values that no class has: ", list,
+                        more_unknown_ ? " and more" : "",
+                        "; add them to `classes`, or to `ignore` to leave them out"));
+  }
+
+ private:
+  void count_unknown(double raw) {
+    constexpr size_t listed = 8;  // enough to see the kind of mistake, still one line
+    const auto at = unknown_.find(raw);
+    if (at != unknown_.end())
+      ++at->second;
+    else if (unknown_.size() < listed)
+      unknown_.emplace(raw, 1);
+    else
+      more_unknown_ = true;
+  }
+
+  // NaN does not equal itself, so an order that has it first keeps it to one entry.
+  struct Order {
+    bool operator()(double a, double b) const { return std::isnan(a) ? !std::isnan(b) : a < b; }
+  };
+
+  std::unordered_map<double, uint8_t> index_;
+  std::map<double, int64_t, Order> unknown_;
+  double last_ = NAN;
+  uint8_t last_index_ = ignore_label;
+  bool nan_is_nodata_ = false, more_unknown_ = false;
+};
+
+bool is_color(const std::string& text) {
+  return text.size() == 7 && text[0] == '#' &&
+         std::all_of(text.begin() + 1, text.end(),
+                     [](unsigned char c) { return std::isxdigit(c); });
+}
+
+}  // namespace
+
+void check(const ClassMap& map) {
+  if (map.classes.empty() || map.classes.size() > ignore_label)
+    throw UsageError(str("`classes` lists ", map.classes.size(), " classes: give 1 to 255"));
+  std::set<int64_t> values(map.ignore.begin(), map.ignore.end());
+  std::set<std::string> names;
+  for (const ClassInfo& c : map.classes) {
+    if (!values.insert(c.value).second)
+      throw UsageError(str("value ", c.value, " of class '", c.name,
+                           "' is listed twice in `classes` or also in `ignore`"));
+    if (c.name.empty() || !names.insert(c.name).second)
+      throw UsageError(
+          str("class of value ", c.value, ": its name '", c.name, "' is empty or used twice"));
+    if (!is_color(c.color))
+      throw UsageError(str("class '", c.name, "': color '", c.color, "' is not like #1f77b4"));
+  }
+}
+
+Tensor read_labels(const std::filesystem::path& path, const Grid& scene, const ClassMap& map) {
+  const Dataset file = Dataset::open(path);
+  const std::string difference = grid_difference(scene, file.grid());
+  if (!difference.empty())
+    throw UserError(
+        str("labels ", path.string(), " are not on the scene's grid: ", difference,
+            " (scene: ", describe(scene), "; labels: ", describe(file.grid()),
+            "); bring them there with: ", warp_command(scene, file.grid(), path.string())));
+  if (file.bands().size() != 1)
+    throw UserError(str("labels ", path.string(), " have ", file.bands().size(),
+                        " bands: a label raster has one (gdal_translate -b 1)"));
+  Tensor labels({1, scene.height, scene.width, 1}, DType::u8);
+  uint8_t* out = labels.span<uint8_t>().data();
+  Mapper mapper(map, file.bands()[0].nodata);
+  constexpr int64_t rows_at_once = 256;
+  std::vector<double> strip;
+  for (int64_t y = 0; y < scene.height; y += rows_at_once) {
+    const Window rows{0, y, scene.width, std::min(rows_at_once, scene.height - y)};
+    strip.resize(static_cast<size_t>(rows.width * rows.height));
+    const int first_band = 0;
+    file.read(rows, {&first_band, 1}, DType::f64, strip.data());
+    for (const double raw : strip) *out++ = mapper(raw);
+  }
+  mapper.throw_if_unknown(path);
+  return labels;
+}
+
+}  // namespace unetd::io

@@ -1,0 +1,75 @@
+// Turns the patches of a split into normalised batches, on threads of its own that work ahead. What
+// a batch holds is a pure function of (seed, epoch, position): order, crops and augmentation come
+// from counter-based random numbers, so a run resumed from a state sees the same bits.
+#pragma once
+
+#include "engine/tensor/tensor.h"
+#include "io/normalise.h"
+#include "io/patch_store.h"
+
+#include <cstdint>
+#include <memory>
+
+namespace unetd::io {
+
+// Mirror images and turns by 90 degrees: from above, ground has no preferred direction.
+struct Augmentation {
+  bool flips = false, quarter_turns = false;
+};
+
+struct LoaderOptions {
+  // drop: the patches that do not fill a batch are left out (of that epoch). pad: the last batch is
+  // filled with patches of zeros labelled 255.
+  enum class Tail : uint8_t { drop, pad };
+
+  int64_t batch = 8;  // of this process
+  int64_t crop = 0;   // side of the random square cut from a patch; 0: the whole patch
+  bool shuffle = false;
+  uint64_t seed = 0;
+  Augmentation augmentation;
+  Tail tail = Tail::drop;
+  int threads = 1;
+  int prefetch = 2;             // batches worked ahead
+  int64_t rank = 0, world = 1;  // each rank takes its part of every global batch
+
+  // Training order; and one pass in the store's order with every patch once.
+  static LoaderOptions training(int64_t batch, uint64_t seed);
+  static LoaderOptions evaluation(int64_t batch);
+};
+
+struct Batch {
+  Tensor image;        // {batch, side, side, bands} f32, normalised; 0 where there is no data
+  Tensor label;        // {batch, side, side, 1} u8, 255 = ignore
+  int64_t filled = 0;  // patches that are not padding
+  int64_t epoch = 0, position = 0;
+};
+
+// The next batch to come.
+struct LoaderState {
+  int64_t epoch = 0, position = 0;
+
+  bool operator==(const LoaderState&) const = default;
+};
+
+class Loader {
+ public:
+  // `store` must outlive the loader. Throws UserError if the split is empty or, with Tail::drop,
+  // has fewer patches than a global batch; UsageError for a crop larger than the patch.
+  Loader(const PatchStore& store, Split split, const Normalisation& normalisation,
+         const LoaderOptions& options);
+  Loader(Loader&&) noexcept;
+  Loader& operator=(Loader&&) noexcept;
+  ~Loader();
+
+  int64_t batches_per_epoch() const;
+  // Epoch follows epoch without end. Rethrows what a thread met while it made this batch.
+  Batch next();
+  LoaderState state() const;
+  void restore(const LoaderState& state);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace unetd::io

@@ -1,0 +1,122 @@
+// A patch store: a folder with store.json (what is in it) and shards in safetensors form. A shard
+// has
+//   image  {n, h, w, bands}  samples as the source files hold them: u8, u16, i16 or f32
+//   label  {n, h, w, 1} u8   class indices, 255 = ignore; always 255 where valid is 0
+//   valid  {n, h, w, 1} u8   1 where there is data; absent if that is everywhere
+// Samples are kept raw so that one store serves every normalisation.
+#pragma once
+
+#include "engine/base/dtype.h"
+#include "engine/tensor/tensor.h"
+#include "io/grid.h"
+#include "io/labels.h"
+#include "io/sampling.h"
+#include "io/scene.h"
+#include "io/statistics.h"
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace unetd::io {
+
+struct StoreSource {
+  std::string scene, labels;  // as they were given
+  int64_t scene_bytes = 0, label_bytes = 0;
+
+  bool operator==(const StoreSource&) const = default;
+};
+
+struct PatchRecord {
+  int64_t source = 0;
+  Window window;  // in the source scene; may reach outside it
+  Split split = Split::train;
+
+  bool operator==(const PatchRecord&) const = default;
+};
+
+struct ShardRecord {
+  std::string file;
+  int64_t patches = 0;
+  uint32_t crc32 = 0;  // of the bytes of image, label and valid, in this order
+};
+
+// Everything store.json says.
+struct StoreSchema {
+  int64_t patch = 0;  // pixels along each side
+  DType dtype = DType::u16;
+  std::vector<SceneBand> bands;
+  std::vector<ClassInfo> classes;
+  std::vector<StoreSource> sources;
+  std::vector<PatchRecord> patches;
+  std::vector<ShardRecord> shards;
+  std::vector<BandStatistics> statistics;  // per band, over valid pixels of training patches
+  // [split][class], and the ignored pixels at the end.
+  std::array<std::vector<int64_t>, 3> class_pixels;
+};
+
+// Writes a store into a folder of its own beside `path`; finish() renames it into place, without it
+// the destructor removes all traces. The same calls give the same bytes.
+class PatchStoreWriter {
+ public:
+  // `schema` gives patch, dtype, bands, classes and sources. Throws UserError if the store exists
+  // and `overwrite` is false, if what exists is no store, or if the folder cannot be written.
+  PatchStoreWriter(std::filesystem::path path, StoreSchema schema, bool overwrite);
+  ~PatchStoreWriter();
+  PatchStoreWriter(const PatchStoreWriter&) = delete;
+  PatchStoreWriter& operator=(const PatchStoreWriter&) = delete;
+
+  // image and valid {1, patch, patch, bands or 1}, labels {1, patch, patch, 1} u8; labels of
+  // invalid pixels are set to 255. Throws Error for any other shape or type: all patches are alike.
+  void add(const PatchRecord& record, const Raster& raster, Tensor labels);
+  // Throws UserError if no patch was added.
+  StoreSchema finish();
+
+ private:
+  void write_shard();
+  void count(const PatchRecord& record, const Raster& raster, const Tensor& labels);
+
+  std::filesystem::path path_, temporary_;
+  StoreSchema schema_;
+  bool overwrite_;
+  std::vector<StatisticsAccumulator> statistics_;
+  std::vector<std::byte> images_, labels_, valid_;
+  bool all_valid_ = true;
+  int64_t pending_ = 0, per_shard_ = 1;
+};
+
+// One patch in the mapped store: pointers to dense pixels; valid is null if all are.
+struct PatchView {
+  const std::byte* image = nullptr;
+  const uint8_t* label = nullptr;
+  const uint8_t* valid = nullptr;
+};
+
+// A store opened for reading; its shards are mapped into memory. Safe to use from several threads.
+class PatchStore {
+ public:
+  // Throws UserError: no store there, another version, damaged store.json, a shard missing or cut.
+  static PatchStore open(const std::filesystem::path& path);
+  PatchStore(PatchStore&&) noexcept;
+  PatchStore& operator=(PatchStore&&) noexcept;
+  ~PatchStore();
+
+  const std::filesystem::path& path() const;
+  const StoreSchema& schema() const;
+  // Numbers of the patches of a split, ascending.
+  const std::vector<int64_t>& indices(Split split) const;
+  // Checks the checksum of a shard when it is first touched: UserError if it is damaged.
+  PatchView view(int64_t index) const;
+  // Checks every shard's checksum.
+  void verify() const;
+
+ private:
+  struct State;
+  explicit PatchStore(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace unetd::io

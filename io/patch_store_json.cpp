@@ -1,0 +1,155 @@
+#include "io/patch_store_json.h"
+
+#include "engine/base/error.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+namespace unetd::io {
+namespace {
+
+// Keys in the order they are written, for readers of the file.
+using json = nlohmann::ordered_json;
+
+constexpr int version = 1;
+constexpr DType sample_types[] = {DType::u8, DType::u16, DType::i16, DType::f32};
+
+DType parse_sample_type(const std::string& name) {
+  for (const DType t : sample_types)
+    if (name == unetd::name_of(t)) return t;
+  throw Error(str("unknown sample type '", name, "'"));
+}
+
+// JSON has no NaN, which is a common nodata value.
+json number_json(double value) { return std::isnan(value) ? json("nan") : json(value); }
+double number_from(const json& j) { return j.is_string() ? NAN : j.get<double>(); }
+
+json bands_json(const StoreSchema& s) {
+  json bands = json::array();
+  for (size_t i = 0; i < s.bands.size(); ++i) {
+    const SceneBand& band = s.bands[i];
+    json entry = {{"name", band.name}, {"scale", band.scale}, {"offset", band.offset}};
+    if (band.nodata) entry["nodata"] = number_json(*band.nodata);
+    const BandStatistics& t = s.statistics[i];
+    entry["statistics"] = {{"count", t.count},
+                           {"min", t.min},
+                           {"max", t.max},
+                           {"mean", t.mean},
+                           {"stddev", t.stddev},
+                           {"percents", t.percents},
+                           {"percentiles", t.percentiles}};
+    bands.push_back(entry);
+  }
+  return bands;
+}
+
+void read_bands(const json& bands, StoreSchema& s) {
+  for (const json& entry : bands) {
+    SceneBand band{entry.at("name"), {}, entry.at("scale"), entry.at("offset")};
+    if (entry.contains("nodata")) band.nodata = number_from(entry.at("nodata"));
+    s.bands.push_back(band);
+    const json& from = entry.at("statistics");
+    BandStatistics t;
+    t.count = from.at("count");
+    t.min = from.at("min");
+    t.max = from.at("max");
+    t.mean = from.at("mean");
+    t.stddev = from.at("stddev");
+    from.at("percentiles").get_to(t.percentiles);
+    s.statistics.push_back(t);
+  }
+}
+
+// Sums that a damaged file would break and that readers rely on.
+void check_consistent(const StoreSchema& s) {
+  const auto patches = std::ssize(s.patches);
+  int64_t in_shards = 0;
+  for (const ShardRecord& shard : s.shards) {
+    // A name with a folder in it would leave the store.
+    if (shard.patches <= 0 || std::filesystem::path(shard.file).filename() != shard.file)
+      throw Error(str("shard '", shard.file, "' of ", shard.patches, " patches"));
+    in_shards += shard.patches;
+  }
+  if (patches == 0 || in_shards != patches)
+    throw Error(str("it lists ", patches, " patches and shards of ", in_shards));
+  if (s.patch <= 0 || s.bands.empty() || s.classes.empty())
+    throw Error("patch size, bands or classes are missing");
+  for (const PatchRecord& p : s.patches)
+    if (p.source < 0 || p.source >= std::ssize(s.sources)) throw Error("a patch has no source");
+  for (const auto& counts : s.class_pixels)
+    if (counts.size() != s.classes.size() + 1) throw Error("class counts do not fit the classes");
+}
+
+StoreSchema parse(const json& j) {
+  StoreSchema s;
+  s.patch = j.at("patch");
+  s.dtype = parse_sample_type(j.at("dtype"));
+  read_bands(j.at("bands"), s);
+  for (const json& c : j.at("classes"))
+    s.classes.push_back({c.at("value"), c.at("name"), c.at("color")});
+  for (const json& e : j.at("sources"))
+    s.sources.push_back({e.at("scene"), e.at("labels"), e.at("scene_bytes"), e.at("label_bytes")});
+  for (size_t i = 0; i < split_names.size(); ++i)
+    j.at("class_pixels").at(split_names[i]).get_to(s.class_pixels[i]);
+  for (const json& e : j.at("shards"))
+    s.shards.push_back({e.at("file"), e.at("patches"), e.at("crc32")});
+  for (const json& e : j.at("patches"))
+    s.patches.push_back({e.at(0), {e.at(1), e.at(2), s.patch, s.patch}, parse_split(e.at(3))});
+  check_consistent(s);
+  return s;
+}
+
+}  // namespace
+
+std::string to_json(const StoreSchema& s) {
+  json j = {{"format", "unetd patch store"}, {"version", version}, {"patch", s.patch}};
+  j["dtype"] = std::string(unetd::name_of(s.dtype));
+  j["bands"] = bands_json(s);
+  j["classes"] = json::array();
+  for (const ClassInfo& c : s.classes)
+    j["classes"].push_back({{"value", c.value}, {"name", c.name}, {"color", c.color}});
+  j["sources"] = json::array();
+  for (const StoreSource& e : s.sources)
+    j["sources"].push_back({{"scene", e.scene},
+                            {"labels", e.labels},
+                            {"scene_bytes", e.scene_bytes},
+                            {"label_bytes", e.label_bytes}});
+  json splits = json::object();
+  for (size_t i = 0; i < split_names.size(); ++i) {
+    j["class_pixels"][split_names[i]] = s.class_pixels[i];
+    splits[split_names[i]] = std::count_if(s.patches.begin(), s.patches.end(), [&](const auto& p) {
+      return p.split == static_cast<Split>(i);
+    });
+  }
+  j["splits"] = splits;
+  j["shards"] = json::array();
+  for (const ShardRecord& e : s.shards)
+    j["shards"].push_back({{"file", e.file}, {"patches", e.patches}, {"crc32", e.crc32}});
+  // The long list comes last, one short line of text to a patch.
+  std::string text = j.dump(2);
+  text.resize(text.rfind('\n'));
+  text += ",\n  \"patches\": [";
+  for (size_t i = 0; i < s.patches.size(); ++i) {
+    const PatchRecord& p = s.patches[i];
+    text += str(i == 0 ? "" : ",", "\n    [", p.source, ", ", p.window.x, ", ", p.window.y, ", \"",
+                split_names[static_cast<size_t>(p.split)], "\"]");
+  }
+  return text + "\n  ]\n}\n";
+}
+
+StoreSchema schema_from_json(const std::string& text, const std::filesystem::path& path) {
+  const json j = json::parse(text, nullptr, false);
+  if (j.is_object() && j.value("format", json()) == "unetd patch store" &&
+      j.value("version", json()) != version)
+    throw UserError(str(path.string(), " is of version ", j.value("version", json()).dump(),
+                        ", this program reads ", version, ": build the store again"));
+  try {
+    return parse(j);
+  } catch (const std::exception& e) {
+    throw UserError(str(path.string(), " is damaged (", e.what(), "): build the store again"));
+  }
+}
+
+}  // namespace unetd::io

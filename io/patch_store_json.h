@@ -1,0 +1,15 @@
+// store.json as text: the schema of a patch store, to and from JSON.
+#pragma once
+
+#include "io/patch_store.h"
+
+#include <filesystem>
+#include <string>
+
+namespace unetd::io {
+
+std::string to_json(const StoreSchema& schema);
+// `path` is for messages. Throws UserError if the text is damaged or of another version.
+StoreSchema schema_from_json(const std::string& text, const std::filesystem::path& path);
+
+}  // namespace unetd::io

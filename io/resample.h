@@ -1,0 +1,33 @@
+// Brings a coarse band to a grid that is finer by a whole factor and shares its origin. Pixel areas
+// are kept in register: fine pixel i has its centre at coarse coordinate (i + 0.5) / factor - 0.5,
+// as in gdalwarp. Pixels without data take no part: the weights of the others are scaled up.
+#pragma once
+
+#include "io/grid.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace unetd::io {
+
+enum class Resampling : uint8_t { nearest, bilinear, cubic };
+// Throws UsageError for an unknown name.
+Resampling parse_resampling(const std::string& name);
+
+// The pixels of a window of one band, row by row; valid is 1 where there is data.
+struct Plane {
+  Window window;
+  std::vector<float> values;
+  std::vector<uint8_t> valid;
+};
+
+// The coarse pixels that `fine` needs, clipped to the coarse raster of the given size.
+Window coarse_window(const Window& fine, int64_t factor, int64_t coarse_width,
+                     int64_t coarse_height);
+
+// A fine pixel has data where the coarse pixel it lies in has. Beyond the coarse window the nearest
+// pixel in it stands in.
+Plane upsample(const Plane& coarse, int64_t factor, Resampling method, const Window& fine);
+
+}  // namespace unetd::io

@@ -1,0 +1,69 @@
+// A scene: the bands of one place and time as a single raster. It is read from a GeoTIFF, COG or
+// VRT stack, or from a folder of band files of several resolutions, which are brought to the finest
+// grid. A Scene is used by one thread at a time (GDAL's rule); open one per thread.
+#pragma once
+
+#include "engine/base/dtype.h"
+#include "engine/tensor/tensor.h"
+#include "io/grid.h"
+#include "io/resample.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace unetd::io {
+
+struct SceneOptions {
+  std::vector<std::string> bands;                // in this order; empty: all there are
+  Resampling resampling = Resampling::bilinear;  // for bands coarser than the finest
+  std::optional<double> nodata, scale, offset;   // instead of what the files say, for all bands
+};
+
+// physical value = stored value * scale + offset; nodata is a stored value.
+struct SceneBand {
+  std::string name;
+  std::optional<double> nodata;
+  double scale = 1, offset = 0;
+};
+
+// Pixels of a window: image {1, h, w, bands}, valid {1, h, w, 1} u8, 1 where every band has data.
+struct Raster {
+  Tensor image, valid;
+};
+
+// May a window reach outside the scene? What lies there is zero and invalid.
+enum class Outside : uint8_t { refuse, pad };
+
+class Scene {
+ public:
+  // Throws UserError: no such file, no raster, no band of that name, complex samples, band files
+  // whose grids do not fit one another.
+  static Scene open(const std::filesystem::path& path, const SceneOptions& options = {});
+  Scene(Scene&&) noexcept;
+  Scene& operator=(Scene&&) noexcept;
+  ~Scene();
+
+  const std::filesystem::path& path() const;
+  const Grid& grid() const;
+  const std::vector<SceneBand>& bands() const;
+  // u8, u16, i16 or f32: the bands' common type, f32 where they have none.
+  DType dtype() const;
+
+  // Invalid pixels are those with nodata, NaN or infinity in any band, or masked by the file.
+  // Throws UserError on damaged data, and for a window outside the scene unless `pad` is asked for.
+  Raster read(const Window& window, Outside outside = Outside::refuse) const;
+
+ private:
+  struct State;
+  explicit Scene(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+// All files a scene is read from, for the record.
+std::vector<std::filesystem::path> scene_files(const std::filesystem::path& path);
+
+}  // namespace unetd::io

@@ -1,0 +1,165 @@
+// Segmentation losses with their gradients. Up to 16 classes are one vector a pixel; sums are kept in
+// double per chunk of pixels and added in order.
+#include "engine/op/loss.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/base/threads.h"
+#include "engine/tensor/layout.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/isa.h"
+
+namespace unetd::UNETD_ISA {
+namespace {
+
+constexpr int64_t chunk_pixels = 4096;
+
+template <class P>
+const char* reject(const P& p) {
+  if (p.dtype != DType::f32) return "f32 only";
+  return p.logits.c <= block ? nullptr : "more than 16 classes";
+}
+
+// exp(x) for x <= 0, relative error below 2e-7: 2^n * polynomial (Taylor, degree 6) on +-ln2/2.
+Vec exp_nonpositive(const Vec& x) {
+  const Vec clamped = choose(x < -87.0F, splat(-87.0F), x);  // 2^-126: the smallest normal number
+  const Vec scaled = clamped * 1.44269504F;
+  const Mask n = __builtin_convertvector(scaled - 0.5F, Mask);  // truncation rounds these to nearest
+  const Vec whole = __builtin_convertvector(n, Vec);
+  const Vec r = clamped - whole * 0.693359375F + whole * 2.12194440e-4F;
+  Vec p = splat(1.0F / 720);
+  for (const float coefficient : {1.0F / 120, 1.0F / 24, 1.0F / 6, 0.5F, 1.0F, 1.0F}) {
+    p = p * r + coefficient;
+  }
+  const Mask exponent = (n + 127) << 23;
+  Vec power;
+  static_assert(sizeof power == sizeof exponent);
+  __builtin_memcpy(&power, &exponent, sizeof power);
+  return p * power;
+}
+
+float horizontal_max(const Vec& v) {
+  float most = v[0];
+  for (int k = 1; k < block; ++k) most = std::max(most, v[k]);
+  return most;
+}
+float horizontal_sum(const Vec& v) {
+  float sum = 0;
+  for (int k = 0; k < block; ++k) sum += v[k];
+  return sum;
+}
+
+const Mask lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// Weights padded to a vector: 1 where none are given.
+Vec weight_vector(const void* weights) {
+  return weights == nullptr ? splat(1) : load(static_cast<const float*>(weights));
+}
+
+// What the two losses share: chunks of pixels, the normaliser, the sum. `Pixel` computes one pixel.
+template <class P, class Pixel>
+struct LossKernel final : Kernel<P> {
+  explicit LossKernel(const P& p) : p_(p) {}
+  size_t workspace() const override { return static_cast<size_t>(chunks()) * sizeof(double); }
+  void run(const typename P::Buffers& b, void* workspace, Stream&) const override {
+    double* partial = static_cast<double*>(workspace);
+    const Pixel pixel(p_, b);
+    const double total = sum_chunks(partial, [&](int64_t begin, int64_t end) {
+      double sum = 0;
+      for (int64_t i = begin; i < end; ++i) sum += pixel.weight(b.labels[i]);
+      return sum;
+    });
+    const float scale = total > 0 ? static_cast<float>(1 / total) : 0.0F;
+    const float* logits = static_cast<const float*>(b.logits);
+    float* dlogits = static_cast<float*>(b.dlogits);
+    const double loss = sum_chunks(partial, [&](int64_t begin, int64_t end) {
+      double sum = 0;
+      for (int64_t i = begin; i < end; ++i) {
+        Vec gradient = {};
+        if (b.labels[i] < pixel.classes()) {
+          sum += pixel.evaluate(load(logits + i * block), b.labels[i], scale, gradient);
+        }
+        store(dlogits + i * block, gradient);
+      }
+      return sum;
+    });
+    *static_cast<float*>(b.loss) = static_cast<float>(total > 0 ? loss / total : 0);
+  }
+
+ private:
+  int64_t chunks() const { return (p_.logits.pixels() + chunk_pixels - 1) / chunk_pixels; }
+  template <class F>
+  double sum_chunks(double* partial, F&& f) const {
+    parallel_chunks(p_.logits.pixels(), chunk_pixels, [&](int64_t begin, int64_t end) {
+      partial[begin / chunk_pixels] = f(begin, end);
+    });
+    double sum = 0;
+    for (int64_t i = 0; i < chunks(); ++i) sum += partial[i];
+    return sum;
+  }
+
+  P p_;
+};
+
+struct CrossEntropyPixel {
+  Vec weights;
+  int64_t c;
+  CrossEntropyPixel(const CrossEntropy& p, const CrossEntropy::Buffers& b)
+      : weights(weight_vector(b.weights)), c(p.logits.c) {}
+  int64_t classes() const { return c; }
+  double weight(uint8_t label) const { return label < c ? weights[label] : 0; }
+  double evaluate(const Vec& z, uint8_t label, float scale, Vec& gradient) const {
+    const Mask valid = lanes < static_cast<int>(c);
+    const float most = horizontal_max(choose(valid, z, splat(z[0])));
+    const Vec e = choose(valid, exp_nonpositive(choose(valid, z - most, Vec{})), Vec{});
+    const float sum = horizontal_sum(e), w = weights[label];
+    const Vec target = choose(lanes == static_cast<int>(label), splat(1), Vec{});
+    gradient = (e / sum - target) * (w * scale);
+    return double{w} * (std::log(double{sum}) - (double{z[label]} - most));
+  }
+};
+
+struct BcePixel {
+  Vec pos_weight;
+  int64_t c;
+  BcePixel(const BceWithLogits& p, const BceWithLogits::Buffers& b)
+      : pos_weight(weight_vector(b.pos_weight)), c(p.logits.c) {}
+  int64_t classes() const { return c == 1 ? 2 : c; }
+  double weight(uint8_t label) const {
+    return label < classes() ? static_cast<double>(c) : 0;
+  }
+  double evaluate(const Vec& z, uint8_t label, float scale, Vec& gradient) const {
+    const Mask valid = lanes < static_cast<int>(c);
+    const Mask hit = c == 1 ? Mask{} - static_cast<int>(label) : lanes == static_cast<int>(label);
+    const Vec target = choose(hit, splat(1), Vec{});
+    const Vec magnitude = choose(z < 0, z, -z);  // -|z|
+    const Vec e = exp_nonpositive(choose(valid, magnitude, Vec{}));
+    const Vec sigmoid = choose(z < 0, e, splat(1)) / (1 + e);
+    const Vec factor = 1 + (pos_weight - 1) * target;
+    gradient = choose(valid, ((1 - target) - factor * (1 - sigmoid)) * scale, Vec{});
+    double loss = 0;
+    for (int64_t k = 0; k < c; ++k) {
+      const float softplus = std::log1p(e[k]) + std::max(0.0F, -z[k]);  // log(1 + exp(-z))
+      loss += double{(1 - target[k]) * z[k]} + double{factor[k] * softplus};
+    }
+    return loss;
+  }
+};
+
+template <class P, class Pixel>
+void register_one() {
+  impls<P>(DeviceType::cpu)
+      .push_back({isa_name, reject, [](const P& p) -> std::unique_ptr<Kernel<P>> {
+                    return std::make_unique<LossKernel<P, Pixel>>(p);
+                  }});
+}
+
+}  // namespace
+
+void register_loss() {
+  register_one<CrossEntropy, CrossEntropyPixel>();
+  register_one<BceWithLogits, BcePixel>();
+}
+
+}  // namespace unetd::UNETD_ISA

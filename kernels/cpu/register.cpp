@@ -1,0 +1,17 @@
+#include "kernels/cpu/register.h"
+
+#include "kernels/cpu/cpu.h"
+
+namespace unetd::UNETD_ISA {
+
+void register_kernels() {
+  register_batch_norm();
+  register_loss();
+  register_maxpool2x2();
+  register_optimizer();
+  register_pointwise();
+  register_shape_ops();
+  register_upsample2x();
+}
+
+}  // namespace unetd::UNETD_ISA

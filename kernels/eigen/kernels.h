@@ -1,0 +1,28 @@
+// What the files of this folder share beside the matrix products.
+#pragma once
+
+#include "engine/op/registry.h"
+
+#include <memory>
+
+namespace unetd::eigen {
+
+template <class P>
+const char* reject_other_types(const P& p) {
+  return p.dtype == DType::f32 ? nullptr : "computes in f32 only";
+}
+
+template <class P, class K>
+void add_kernel() {
+  impls<P>(DeviceType::cpu)
+      .push_back({"eigen", reject_other_types<P>,
+                  [](const P& p) -> std::unique_ptr<Kernel<P>> { return std::make_unique<K>(p); }});
+}
+
+inline const float* floats(const void* p) { return static_cast<const float*>(p); }
+inline float* floats(void* p) { return static_cast<float*>(p); }
+
+void register_conv2d();
+void register_conv_transpose2x2();
+
+}  // namespace unetd::eigen

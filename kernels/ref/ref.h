@@ -1,0 +1,24 @@
+// What every reference kernel needs.
+#pragma once
+
+#include "engine/base/threads.h"
+#include "engine/op/registry.h"
+#include "kernels/common/access.h"
+#include "kernels/ref/register.h"
+
+#include <vector>
+
+namespace unetd::ref {
+
+template <auto run_function, class P>
+void add() {
+  add_function<run_function, P>(DeviceType::cpu, "ref", only_f32_and_f64<P>);
+}
+
+// body(n, h) for every row of an image, in parallel.
+template <class F>
+void for_each_row(const Shape& s, F&& body) {
+  parallel_for(s.n * s.h, [&](int64_t row) { body(row / s.h, row % s.h); });
+}
+
+}  // namespace unetd::ref

@@ -1,0 +1,17 @@
+#include "kernels/ref/register.h"
+
+namespace unetd::ref {
+
+void register_kernels() {
+  register_conv2d();
+  register_conv_transpose2x2();
+  register_batch_norm();
+  register_pointwise();
+  register_maxpool2x2();
+  register_upsample2x();
+  register_shape_ops();
+  register_loss();
+  register_optimizer();
+}
+
+}  // namespace unetd::ref

@@ -1,0 +1,87 @@
+// The language hand-written kernels are written in. A .cu file that includes this header and
+// nothing of CUDA's compiles twice: by nvcc for the GPU (namespace unetd::cuda) and by g++ for the
+// SIMT emulator (namespace unetd::simt_emu), which executes every GPU thread as a fiber on the CPU
+// and reports out-of-bounds accesses, missing barriers, divergence and deadlocks.
+//
+// CUDA's own words where C++ can spell them: __global__, __device__, __launch_bounds__, threadIdx,
+// blockIdx, blockDim, gridDim, __syncthreads(). Ours for the rest:
+//
+//   launch(kernel, grid, block, dynamic_bytes, stream, args...)      kernel<<<...>>>(args...)
+//   SIMT_SHARED(T, name);                                            __shared__ T name, 16-byte
+//   aligned dynamic_shared<T>()                                              extern __shared__
+//   shfl_xor, shfl_down, shfl_idx (value, lane[, mask])              __shfl_*_sync
+//   ballot, any_of, all_of (predicate[, mask]); warp_sync([mask])    votes; __syncwarp
+//   atomic_add, atomic_max (pointer, value); atomic_cas              atomicAdd, atomicMax,
+//   atomicCAS thread_fence()                                                   __threadfence
+//   mma_m16n8k16<bf16 or f16>(d, a, b)                               mma.sync, f32 accumulators
+//   ldmatrix(d, row), ldmatrix_trans(d, row)   d: 1, 2 or 4 words    ldmatrix.m8n8.b16
+//   copy_async16(shared, global[, valid]), copy_commit(), copy_wait<N>()   cp.async
+//   load16(p), store16(p, pack)                                      one 16-byte access
+//   SIMT_DEVICE, SIMT_UNROLL                                         inline device function;
+//   #pragma unroll
+//
+// Rules that keep one source right on both sides: blocks do not wait for one another (the emulator
+// runs them in turn), nothing but plain data lives on a kernel's stack, and 64-bit arithmetic
+// indexes tensors.
+#pragma once
+
+#include "engine/base/error.h"
+#include "engine/base/half.h"
+#include "engine/device/device.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace unetd::simt {
+
+// Extents of a grid or a block, and positions in them.
+struct Dim {
+  unsigned x = 1, y = 1, z = 1;
+};
+
+inline constexpr int warp_size = 32;
+inline constexpr unsigned full_warp = 0xffffffffU;
+
+// Blocks of `threads` threads that cover `items` items. Throws Error beyond CUDA's limit of 2^31
+// - 1.
+inline unsigned blocks_for(int64_t items, unsigned threads) {
+  const int64_t blocks = (items + threads - 1) / threads;
+  UNETD_CHECK(items > 0 && blocks <= 0x7fffffff, "a grid of ", blocks, " blocks");
+  return static_cast<unsigned>(blocks);
+}
+
+}  // namespace unetd::simt
+
+#if defined(__CUDACC__)
+#define UNETD_GPU cuda
+#include "kernels/simt/gpu.h"  // IWYU pragma: export
+#else
+#define UNETD_GPU simt_emu
+#include "kernels/simt/emulator.h"  // IWYU pragma: export
+#endif
+
+namespace unetd::simt {
+// The two compilations differ in what follows, so it must not be one entity to the linker.
+inline namespace UNETD_GPU {
+
+// Sixteen bytes of consecutive elements: what one thread moves in one access.
+template <class T>
+struct alignas(16) Pack {
+  static constexpr int size = 16 / sizeof(T);
+  T v[size];
+};
+
+template <class T>
+SIMT_DEVICE Pack<T> load16(const T* p) {
+  check_aligned16(p);
+  return *reinterpret_cast<const Pack<T>*>(p);
+}
+
+template <class T>
+SIMT_DEVICE void store16(T* p, const Pack<T>& value) {
+  check_aligned16(p);
+  *reinterpret_cast<Pack<T>*>(p) = value;
+}
+
+}  // namespace UNETD_GPU
+}  // namespace unetd::simt

@@ -1,0 +1,33 @@
+// Every problem there is.
+#pragma once
+
+#include "tests/cases/batch_norm.h"
+#include "tests/cases/conv2d.h"
+#include "tests/cases/conv_transpose2x2.h"
+#include "tests/cases/loss.h"
+#include "tests/cases/maxpool2x2.h"
+#include "tests/cases/optimizer.h"
+#include "tests/cases/pointwise.h"
+#include "tests/cases/shape_ops.h"
+#include "tests/cases/upsample2x.h"
+
+#include <tuple>
+
+namespace unetd {
+
+using AllProblems =
+    std::tuple<Conv2d, Conv2dDataGrad, Conv2dWeightGrad, ConvTranspose2x2, ConvTranspose2x2DataGrad,
+               ConvTranspose2x2WeightGrad, BatchNorm, BatchNormGrad, BatchNormInference, Relu,
+               ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, MaxPool2x2,
+               MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels, SplitChannels, Pad2d,
+               CrossEntropy, BceWithLogits, GlobalNorm, AdamW, Ema>;
+
+// visit.template operator()<P>() for every problem.
+template <class Visit>
+void for_each_problem(Visit&& visit) {
+  [&]<class... P>(std::tuple<P...>*) {
+    (visit.template operator()<P>(), ...);
+  }(static_cast<AllProblems*>(nullptr));
+}
+
+}  // namespace unetd

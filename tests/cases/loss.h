@@ -1,0 +1,64 @@
+// Problems of the losses. Their labels hold ignored pixels and classes that do not exist.
+#pragma once
+
+#include "engine/op/loss.h"
+#include "tests/cases/shapes.h"
+#include "tests/support/cases.h"
+
+namespace unetd {
+
+// `gradient_terms`: what the mean divides by.
+inline Signature describe_loss(const Shape& logits, int64_t classes, int64_t gradient_terms,
+                               const char* weights, DType dtype) {
+  const int64_t pixels = logits.pixels();
+  Signature s{
+      {{"logits", logits, Kind::features, dtype, uniform(-8, 8)},
+       {"labels", {logits.n, logits.h, logits.w, 1}, Kind::dense, DType::u8, labels(classes)}},
+      // A confident pixel's loss and gradient are small differences of large logits and of
+      // probabilities near 1.
+      {{.name = "loss",
+        .shape = {},
+        .kind = Kind::dense,
+        .dtype = dtype,
+        .reduction = pixels * logits.c,
+        .magnitude = 1},
+       {.name = "dlogits",
+        .shape = logits,
+        .dtype = dtype,
+        .reduction = pixels,
+        .magnitude = 1 / static_cast<double>(gradient_terms)}}};
+  if (weights != nullptr) {
+    s.in.push_back({weights, vector_shape(logits.c), Kind::features, dtype, uniform(0.5, 2)});
+  }
+  return s;
+}
+inline Signature describe(const CrossEntropy& p) {
+  return describe_loss(p.logits, p.logits.c, p.logits.pixels(), p.weighted ? "weights" : nullptr,
+                       p.dtype);
+}
+inline Signature describe(const BceWithLogits& p) {
+  return describe_loss(p.logits, p.logits.c == 1 ? 2 : p.logits.c, p.logits.count(),
+                       p.weighted ? "pos_weight" : nullptr, p.dtype);
+}
+
+template <class P>
+Cases<P> loss_cases(const std::vector<Shape>& test) {
+  Cases<P> all;
+  for (const bool weighted : {false, true}) {
+    for (const Shape& s : test) all.test.push_back({.logits = s, .weighted = weighted});
+    for (const Shape& s : net_logits()) all.perf.push_back({.logits = s, .weighted = weighted});
+  }
+  return all;
+}
+template <>
+inline Cases<CrossEntropy> cases<CrossEntropy>() {
+  return loss_cases<CrossEntropy>(
+      {{1, 1, 1, 2}, {2, 5, 7, 3}, {1, 16, 16, 4}, {2, 3, 9, 17}, {1, 8, 8, 16}, {1, 7, 6, 33}});
+}
+template <>
+inline Cases<BceWithLogits> cases<BceWithLogits>() {
+  return loss_cases<BceWithLogits>(
+      {{1, 1, 1, 1}, {2, 5, 7, 1}, {1, 16, 16, 4}, {2, 3, 9, 17}, {1, 8, 8, 16}, {1, 7, 6, 33}});
+}
+
+}  // namespace unetd

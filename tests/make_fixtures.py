@@ -1,0 +1,363 @@
+#!/usr/bin/env python3
+"""Makes tests/fixtures/*.safetensors: what PyTorch answers, for the tests to compare with.
+
+    python tests/make_fixtures.py [NAME...]        # needs torch and safetensors
+
+One file per operation holds several cases. Tensors are named `case/x`; a case's attributes are
+metadata entries of the same form (`case/stride` = "2"). Images are NHWC, filters (K, R, S, C) with
+K the output channels, labels u8 with 255 = ignore. Inputs are f32; expected values are computed in
+f64 from exactly those inputs (and checked here against f32) and stored as f64.
+With upstream gradient `dy`, `dx` is the gradient of sum(y * dy); losses need no `dy`.
+Whole trainings are the matter of make_parity.py.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+FOLDER = Path(__file__).resolve().parent / "fixtures"
+IGNORE = 255
+
+
+def nhwc(t):
+    """NCHW -> NHWC; also OIHW -> (K, R, S, C)."""
+    return t.permute(0, 2, 3, 1).contiguous()
+
+
+def f32(value):
+    """An attribute as the engine holds it, in single precision."""
+    return torch.tensor(value, dtype=torch.float32).item()
+
+
+def krsc_transposed(w):
+    """PyTorch keeps transposed filters as (C, K, R, S)."""
+    return w.permute(1, 2, 3, 0).contiguous()
+
+
+class Fixture:
+    """The cases of one operation, gathered and written to one file."""
+
+    def __init__(self, op, seed):
+        self.op, self.tensors, self.metadata = op, {}, {}
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def randn(self, *shape):
+        return torch.randn(*shape, generator=self.generator)
+
+    def labels(self, n, h, w, classes, ignored=0.0):
+        y = torch.randint(0, classes, (n, h, w), generator=self.generator)
+        drop = torch.rand(n, h, w, generator=self.generator) < ignored
+        return torch.where(drop, IGNORE, y)
+
+    def add(self, case, tensors, **attributes):
+        for name, tensor in tensors.items():
+            self.tensors[f"{case}/{name}"] = tensor.detach().contiguous()
+        for name, value in attributes.items():
+            self.metadata[f"{case}/{name}"] = str(int(value) if isinstance(value, bool) else value)
+
+    def save(self):
+        path = FOLDER / f"{self.op}.safetensors"
+        save_file(self.tensors, path, self.metadata)
+        print(f"{path.name}: {path.stat().st_size} bytes")
+
+
+def differentiate(function, inputs, upstream):
+    """y and the gradients of sum(y * upstream), in f64; f32 must agree."""
+    results = []
+    for dtype in (torch.float64, torch.float32):
+        leaves = [t.detach().to(dtype).requires_grad_() for t in inputs]
+        y = function(*leaves)
+        grads = torch.autograd.grad(y, leaves, upstream.to(dtype) if upstream is not None else None)
+        results.append([y.detach(), *grads])
+    for exact, single in zip(*results):
+        scale = exact.abs().max().clamp(min=0.1).item()
+        assert torch.allclose(exact, single.double(), rtol=1e-4, atol=1e-5 * scale)
+    return results[0]
+
+
+def conv2d():
+    f = Fixture("conv2d", 1)
+    cases = [  # name, n, h, w, c, k, kernel, stride, pad, bias
+        ("k3s1p1", 2, 7, 5, 4, 6, 3, 1, 1, True),
+        ("k3s1p1_no_bias", 1, 8, 8, 3, 16, 3, 1, 1, False),
+        ("k3s1p1_channels", 1, 6, 9, 17, 19, 3, 1, 1, False),
+        ("k3s1p1_blocks", 1, 9, 18, 32, 16, 3, 1, 1, True),
+        ("k3s1p0", 1, 7, 9, 2, 3, 3, 1, 0, True),
+        ("k3s1p2", 2, 5, 4, 3, 2, 3, 1, 2, False),
+        ("k3s2p1", 2, 9, 8, 3, 5, 3, 2, 1, True),
+        ("k3s2p0", 1, 8, 7, 2, 2, 3, 2, 0, False),
+        ("k1s1p0", 2, 5, 3, 7, 4, 1, 1, 0, True),
+        ("k1s2p0", 1, 6, 5, 4, 3, 1, 2, 0, False),
+        ("k1s1p1", 1, 3, 4, 2, 2, 1, 1, 1, True),
+        ("k5s1p2", 1, 9, 7, 3, 4, 5, 1, 2, True),
+        ("k5s2p1", 2, 8, 11, 2, 3, 5, 2, 1, False),
+        ("one_pixel", 1, 1, 1, 5, 3, 3, 1, 1, True),
+        ("one_pixel_k1", 1, 1, 1, 1, 1, 1, 1, 0, False),
+        ("one_channel", 1, 5, 5, 1, 1, 3, 1, 1, True),
+        ("one_row", 3, 1, 6, 2, 3, 3, 1, 1, False),
+    ]
+    for case, n, h, w, c, k, kernel, stride, pad, bias in cases:
+        x, weight = f.randn(n, c, h, w), f.randn(k, c, kernel, kernel) / (c * kernel**2) ** 0.5
+        inputs = [x, weight] + ([f.randn(k)] if bias else [])
+        run = lambda x, w, b=None: F.conv2d(x, w, b, stride=stride, padding=pad)
+        dy = f.randn(*run(*inputs).shape)
+        y, dx, dw, *db = differentiate(run, inputs, dy)
+        tensors = dict(x=nhwc(x), w=nhwc(weight), y=nhwc(y), dy=nhwc(dy), dx=nhwc(dx), dw=nhwc(dw))
+        if bias:
+            tensors |= dict(bias=inputs[2], dbias=db[0])
+        f.add(case, tensors, stride=stride, pad=pad, bias=bias)
+    f.save()
+
+
+def conv_transpose2x2():
+    f = Fixture("conv_transpose2x2", 2)
+    cases = [
+        ("plain", 2, 3, 4, 6, 3, True),
+        ("no_bias", 1, 4, 3, 4, 2, False),
+        ("channels", 1, 3, 5, 33, 17, True),
+        ("blocks", 1, 4, 7, 32, 16, True),
+        ("one_pixel", 1, 1, 1, 3, 2, True),
+        ("one_channel", 1, 3, 3, 1, 1, True),
+    ]
+    for case, n, h, w, c, k, bias in cases:
+        x, weight = f.randn(n, c, h, w), f.randn(c, k, 2, 2) / c**0.5
+        inputs = [x, weight] + ([f.randn(k)] if bias else [])
+        run = lambda x, w, b=None: F.conv_transpose2d(x, w, b, stride=2)
+        dy = f.randn(n, k, 2 * h, 2 * w)
+        y, dx, dw, *db = differentiate(run, inputs, dy)
+        tensors = dict(x=nhwc(x), w=krsc_transposed(weight), y=nhwc(y), dy=nhwc(dy), dx=nhwc(dx),
+                       dw=krsc_transposed(dw))  # fmt: skip
+        if bias:
+            tensors |= dict(bias=inputs[2], dbias=db[0])
+        f.add(case, tensors, bias=bias)
+    f.save()
+
+
+def batch_norm():
+    f = Fixture("batch_norm", 3)
+    cases = [  # name, n, h, w, c, eps, momentum
+        ("plain", 2, 4, 5, 6, 1e-5, 0.1),
+        ("batch1_channels", 1, 5, 7, 17, 1e-5, 0.1),
+        ("blocks", 2, 3, 3, 32, 1e-5, 0.1),
+        ("one_channel", 1, 3, 3, 1, 1e-3, 0.3),
+        ("one_pixel", 4, 1, 1, 3, 1e-5, 0.1),
+    ]
+    for case, n, h, w, c, eps, momentum in cases:
+        x = 2 * f.randn(n, c, h, w) + f.randn(1, c, 1, 1)
+        gamma, beta, dy = 1 + f.randn(c) / 4, f.randn(c), f.randn(n, c, h, w)
+        before = f.randn(c), 0.5 + f.randn(c).abs()
+
+        def run(x, gamma, beta, state=None):
+            mean, var = state or (t.to(x.dtype, copy=True) for t in before)
+            return F.batch_norm(x, mean, var, gamma, beta, True, f32(momentum), f32(eps))
+
+        after = [t.double() for t in before]
+        run(x.double(), gamma.double(), beta.double(), after)
+        y, dx, dgamma, dbeta = differentiate(run, [x, gamma, beta], dy)
+        var, mean = torch.var_mean(x.double(), (0, 2, 3), correction=0)
+        tensors = dict(
+            x=nhwc(x), gamma=gamma, beta=beta, y=nhwc(y), mean=mean, rstd=(var + f32(eps)).rsqrt(),
+            running_mean=before[0], running_var=before[1], running_mean_after=after[0],
+            running_var_after=after[1], dy=nhwc(dy), dx=nhwc(dx), dgamma=dgamma, dbeta=dbeta,
+        )  # fmt: skip
+        f.add(case, tensors, eps=eps, momentum=momentum)
+    f.save()
+
+
+def batch_norm_inference():
+    f = Fixture("batch_norm_inference", 4)
+    for case, n, h, w, c, eps in [("plain", 2, 4, 5, 6, 1e-5), ("channels", 1, 5, 7, 17, 1e-5),
+                                  ("one_channel", 1, 3, 3, 1, 1e-3), ("one_pixel", 1, 1, 1, 3, 1e-5)]:  # fmt: skip
+        x, gamma, beta = f.randn(n, c, h, w), 1 + f.randn(c) / 4, f.randn(c)
+        mean, var = f.randn(c), 0.5 + f.randn(c).abs()
+        double = [t.double() for t in (x, mean, var, gamma, beta)]
+        y = F.batch_norm(*double, training=False, eps=f32(eps))
+        f.add(case, dict(x=nhwc(x), gamma=gamma, beta=beta, mean=mean, var=var, y=nhwc(y)), eps=eps)
+    f.save()
+
+
+def pointwise():
+    """ReLU, sigmoid and softmax over channels: one image in, one out."""
+    functions = {"relu": F.relu, "sigmoid": torch.sigmoid, "softmax": lambda x: torch.softmax(x, 1)}
+    cases = [("plain", 2, 3, 5, 4), ("channels", 1, 4, 3, 17), ("one_pixel", 1, 1, 1, 5),
+             ("one_channel", 1, 3, 3, 1), ("large", 1, 2, 3, 3)]  # fmt: skip
+    for seed, (op, function) in enumerate(functions.items()):
+        f = Fixture(op, 10 + seed)
+        for case, n, h, w, c in cases:
+            x, dy = f.randn(n, c, h, w), f.randn(n, c, h, w)
+            if case == "large":  # overflows a naive exp in f32
+                x[..., 0] *= 200
+            if op == "relu":
+                x[:, :, 0, 0] = 0  # the gradient at the kink is 0
+            y, dx = differentiate(function, [x], dy)
+            f.add(case, dict(x=nhwc(x), y=nhwc(y), dy=nhwc(dy), dx=nhwc(dx)))
+        f.save()
+
+
+def maxpool2x2():
+    f = Fixture("maxpool2x2", 20)
+    cases = [("even", 2, 4, 6, 3), ("odd", 1, 5, 7, 4), ("odd_rows", 1, 3, 4, 17),
+             ("smallest", 1, 2, 2, 1), ("ties", 2, 6, 6, 16)]  # fmt: skip
+    for case, n, h, w, c in cases:
+        x, dy = f.randn(n, c, h, w), f.randn(n, c, h // 2, w // 2)
+        if case == "ties":  # as after a ReLU: many windows hold equal maxima, the first one wins
+            x = x.round().clamp(min=0)
+        y, dx = differentiate(lambda x: F.max_pool2d(x, 2), [x], dy)
+        _, index = F.max_pool2d(x, 2, return_indices=True)
+        argmax = (index // w % 2 * 2 + index % w % 2).to(torch.uint8)
+        f.add(case, dict(x=nhwc(x), y=nhwc(y), argmax=nhwc(argmax), dy=nhwc(dy), dx=nhwc(dx)))
+    f.save()
+
+
+def upsample2x():
+    f = Fixture("upsample2x", 21)
+    sizes = [("plain", 2, 4, 5, 3), ("odd", 1, 3, 7, 17), ("one_pixel", 1, 1, 1, 4),
+             ("one_row", 1, 1, 3, 2), ("one_channel", 1, 3, 3, 1)]  # fmt: skip
+    for aligned in (True, False):
+        run = lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=aligned)
+        for size, n, h, w, c in sizes:
+            x, dy = f.randn(n, c, h, w), f.randn(n, c, 2 * h, 2 * w)
+            y, dx = differentiate(run, [x], dy)
+            case = f"{size}_{'aligned' if aligned else 'unaligned'}"
+            f.add(case, dict(x=nhwc(x), y=nhwc(y), dy=nhwc(dy), dx=nhwc(dx)), align_corners=aligned)
+    f.save()
+
+
+def shape_ops():
+    f = Fixture("concat_channels", 22)
+    for case, n, h, w, ca, cb in [("plain", 2, 3, 4, 3, 5), ("blocks", 1, 2, 3, 16, 32),
+                                  ("unaligned", 1, 3, 3, 17, 4), ("one", 1, 1, 1, 1, 1)]:  # fmt: skip
+        a, b, dy = f.randn(n, ca, h, w), f.randn(n, cb, h, w), f.randn(n, ca + cb, h, w)
+        y, da, db = differentiate(lambda a, b: torch.cat([a, b], 1), [a, b], dy)
+        f.add(case, dict(a=nhwc(a), b=nhwc(b), y=nhwc(y), dy=nhwc(dy), da=nhwc(da), db=nhwc(db)))
+    f.save()
+
+    f = Fixture("pad2d", 23)
+    for case, n, h, w, c, pads in [("pad", 2, 3, 4, 3, (1, 2, 0, 3)), ("crop", 1, 6, 5, 17, (-1, -2, -2, 0)),
+                                   ("both", 1, 4, 5, 2, (-1, 1, 2, -3)), ("none", 1, 3, 2, 1, (0, 0, 0, 0)),
+                                   ("one_pixel", 1, 1, 1, 3, (0, 1, 1, 0))]:  # fmt: skip
+        top, bottom, left, right = pads
+        run = lambda x: F.pad(x, (left, right, top, bottom))
+        x = f.randn(n, c, h, w)
+        dy = f.randn(*run(x).shape)
+        y, dx = differentiate(run, [x], dy)
+        f.add(case, dict(x=nhwc(x), y=nhwc(y), dy=nhwc(dy), dx=nhwc(dx)),
+              top=top, bottom=bottom, left=left, right=right)  # fmt: skip
+    f.save()
+
+
+def add_loss(f, case, loss, logits, labels, weights, name):
+    """`loss` is a function of (logits, weights or None)."""
+    run = lambda z: loss(z, None if weights is None else weights.to(z.dtype)).reshape(1)
+    value, dlogits = differentiate(run, [logits], torch.ones(1))
+    tensors = dict(logits=nhwc(logits), labels=labels.to(torch.uint8).unsqueeze(-1), loss=value,
+                   dlogits=nhwc(dlogits))  # fmt: skip
+    f.add(case, tensors | ({} if weights is None else {name: weights}))
+
+
+def bce_with_logits():
+    """One channel: the label is the target. Several: channel c's target is label == c."""
+    f = Fixture("bce_with_logits", 24)
+    cases = [  # name, n, h, w, c, share of ignored pixels, pos_weight
+        ("binary", 2, 4, 5, 1, 0.0, None),
+        ("binary_weight_ignore", 2, 5, 5, 1, 0.3, [3.5]),
+        ("one_hot", 2, 3, 4, 4, 0.0, None),
+        ("one_hot_weight_ignore", 2, 5, 7, 4, 0.25, [1.192, 1.486, 1.657, 11.05]),
+        ("one_pixel", 1, 1, 1, 3, 0.0, None),
+        ("large", 1, 3, 4, 2, 0.2, [0.5, 2.0]),
+    ]
+    for case, n, h, w, c, ignored, pos_weight in cases:
+        logits, labels = f.randn(n, c, h, w), f.labels(n, h, w, max(c, 2), ignored)
+        if case == "large":
+            logits *= 100
+        valid = labels != IGNORE
+        index = labels.clamp(max=max(c, 2) - 1)
+        target = index.unsqueeze(1) if c == 1 else F.one_hot(index, c).permute(0, 3, 1, 2)
+
+        def loss(z, w):
+            pick = lambda t: t.permute(0, 2, 3, 1)[valid]  # (valid pixels, channels)
+            return F.binary_cross_entropy_with_logits(pick(z), pick(target).to(z.dtype), pos_weight=w)
+
+        weights = None if pos_weight is None else torch.tensor(pos_weight)
+        add_loss(f, case, loss, logits, labels, weights, "pos_weight")
+    f.save()
+
+
+def cross_entropy():
+    f = Fixture("cross_entropy", 25)
+    cases = [
+        ("plain", 2, 4, 5, 3, 0.0, None),
+        ("ignore", 2, 5, 5, 2, 0.3, None),
+        ("weights_ignore", 2, 5, 7, 4, 0.25, [0.25, 1.5, 3.0, 0.7]),
+        ("channels", 1, 3, 4, 17, 0.1, None),
+        ("zero_weight", 1, 4, 4, 3, 0.0, [1.0, 0.0, 2.0]),
+        ("one_pixel", 1, 1, 1, 2, 0.0, None),
+        ("large", 1, 3, 4, 3, 0.2, None),
+    ]
+    for case, n, h, w, c, ignored, class_weights in cases:
+        logits, labels = f.randn(n, c, h, w), f.labels(n, h, w, c, ignored)
+        if case == "large":
+            logits *= 100
+        loss = lambda z, w: F.cross_entropy(z, labels, weight=w, ignore_index=IGNORE)
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        add_loss(f, case, loss, logits, labels, weights, "weights")
+    f.save()
+
+
+def adamw():
+    """Five steps; `param_t`, `m_t` and `v_t` after step t with gradient `grad_t`; t = 0 is the start."""
+    f = Fixture("adamw", 26)
+    cases = [
+        ("defaults", dict(lr=1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999, eps=1e-8)),
+        ("no_decay", dict(lr=0.1, weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8)),
+        ("all_set", dict(lr=0.02, weight_decay=0.3, beta1=0.8, beta2=0.95, eps=1e-6)),
+    ]
+    for case, a in cases:
+        count = 37
+        start, grads = f.randn(count), [f.randn(count) * 10 ** (t - 2.0) for t in range(5)]
+        param = nn.Parameter(start.double())
+        lr, decay, beta1, beta2, eps = (f32(v) for v in a.values())
+        optimizer = torch.optim.AdamW([param], lr, (beta1, beta2), eps, decay, amsgrad=False)
+        tensors = dict(param_0=start, m_0=torch.zeros(count), v_0=torch.zeros(count))
+        for t, grad in enumerate(grads, 1):
+            param.grad = grad.double()
+            optimizer.step()
+            state = optimizer.state[param]
+            tensors |= {f"grad_{t}": grad, f"param_{t}": param.detach().clone(),
+                        f"m_{t}": state["exp_avg"].clone(), f"v_{t}": state["exp_avg_sq"].clone()}  # fmt: skip
+        f.add(case, tensors, steps=len(grads), **a)
+    f.save()
+
+
+def clip_grad_norm():
+    f = Fixture("clip_grad_norm", 27)
+    for case, count, scale, max_norm in [("above", 1000, 3.0, 1.0), ("below", 50, 0.01, 1.0),
+                                         ("zero", 8, 0.0, 1.0), ("other_limit", 33, 1.0, 12.0)]:  # fmt: skip
+        grad = scale * f.randn(count)
+        param = nn.Parameter(torch.zeros(count, dtype=torch.float64))
+        param.grad = grad.double()
+        norm = nn.utils.clip_grad_norm_([param], max_norm)
+        f.add(case, dict(x=grad, norm=norm.reshape(1), clipped=param.grad), max_norm=max_norm)
+    f.save()
+
+
+def main():
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    makers = [
+        conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, upsample2x,
+        shape_ops, bce_with_logits, cross_entropy, adamw, clip_grad_norm,
+    ]  # fmt: skip
+    wanted = sys.argv[1:] or [m.__name__ for m in makers]
+    FOLDER.mkdir(exist_ok=True)
+    for maker in makers:
+        if maker.__name__ in wanted:
+            maker()
+
+
+if __name__ == "__main__":
+    main()

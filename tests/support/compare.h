@@ -1,0 +1,92 @@
+// How far a result may lie from the reference, which is computed in f64 from the same rounded
+// inputs.
+#pragma once
+
+#include "engine/tensor/tensor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+namespace unetd {
+
+// The distance of 1 to the next number, and 0 for integers: they are compared exactly.
+constexpr double unit_roundoff(DType t) {
+  switch (t) {
+    case DType::f64:
+      return 0x1p-52;
+    case DType::f32:
+      return 0x1p-23;
+    case DType::f16:
+      return 0x1p-10;
+    case DType::bf16:
+      return 0x1p-7;
+    default:
+      return 0;
+  }
+}
+
+// The elements as double, whatever the type.
+inline std::vector<double> doubles(const Tensor& t) {
+  const auto widen = [&]<class T>(T) {
+    const std::span<const T> from = t.span<T>();
+    return std::vector<double>(from.begin(), from.end());
+  };
+  switch (t.dtype()) {
+    case DType::f64:
+      return widen(double{});
+    case DType::f32:
+      return widen(float{});
+    case DType::i32:
+      return widen(int32_t{});
+    default:
+      return widen(uint8_t{});
+  }
+}
+
+// Errors of sums grow with the square root of their length when roundings are independent; the
+// factor before it leaves room for Winograd's transforms and approximated exponentials.
+struct Tolerance {
+  double element;        // largest error of an element, relative to the largest element
+  double rms;            // root of the mean square error, relative to the root mean square
+  double magnitude = 0;  // the least that errors are relative to
+};
+inline Tolerance tolerance(DType dtype, int64_t reduction, double magnitude = 0) {
+  const double error = unit_roundoff(dtype) * std::sqrt(static_cast<double>(reduction));
+  return {16 * error, 4 * error, magnitude};
+}
+
+// What is wrong with `got`, or an empty string. NaN equals NaN only.
+inline std::string difference(const Tensor& got, const Tensor& want, const Tolerance& allowed) {
+  UNETD_CHECK(got.shape() == want.shape(), got.shape(), " is compared with ", want.shape());
+  const std::vector<double> a = doubles(got), b = doubles(want);
+  double largest = allowed.magnitude, worst = 0, square = 0, error_square = 0;
+  size_t worst_at = 0;
+  for (size_t i = 0; i < b.size(); ++i) {
+    if (std::isnan(a[i]) != std::isnan(b[i])) {
+      return str("element ", i, " is ", a[i], ", not ", b[i]);
+    }
+    if (a[i] == b[i] || std::isnan(b[i])) continue;
+    const double error = std::abs(a[i] - b[i]);
+    if (!(error <= worst)) worst = error, worst_at = i;
+    error_square += error * error;
+  }
+  for (const double v : b) {
+    if (!std::isfinite(v)) continue;
+    largest = std::max(largest, std::abs(v));
+    square += v * v;
+  }
+  square = std::max(square, allowed.magnitude * allowed.magnitude * static_cast<double>(b.size()));
+  if (worst > allowed.element * largest) {
+    return str("element ", worst_at, " is ", a[worst_at], ", not ", b[worst_at], ": off by ",
+               worst / largest, " of the largest, ", allowed.element, " is allowed");
+  }
+  if (std::sqrt(error_square) > allowed.rms * std::sqrt(square)) {
+    return str("relative root mean square error ", std::sqrt(error_square / square), ", ",
+               allowed.rms, " is allowed");
+  }
+  return {};
+}
+
+}  // namespace unetd

@@ -1,0 +1,227 @@
+// Runs any implementation of any problem on seeded inputs and says what is wrong with it: writes
+// out of bounds, outputs left unwritten, inputs changed, padding that is not zero, runs that
+// differ, results that differ from the reference in f64.
+#pragma once
+
+#include "engine/base/rng.h"
+#include "kernels/simt/simt.h"
+#include "tests/support/cases.h"
+#include "tests/support/compare.h"
+#include "tests/support/guarded.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+namespace unetd {
+
+// The content of a problem's buffers as dense host tensors. An output that is not in place starts
+// empty.
+struct HostData {
+  std::vector<Tensor> in, out;
+};
+
+template <class F>
+void with_element(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f64:
+      return f(double{});
+    case DType::f32:
+      return f(float{});
+    case DType::i32:
+      return f(int32_t{});
+    default:
+      UNETD_CHECK(dtype == DType::u8, "element type ", name_of(dtype));
+      return f(uint8_t{});
+  }
+}
+
+inline double draw(const Fill& fill, size_t i, Rng& rng) {
+  const auto integer = [&] {
+    return fill.low + rng.below(static_cast<uint32_t>(fill.high - fill.low) + 1);
+  };
+  switch (fill.rule) {
+    case Fill::Rule::integers:
+      return integer();
+    case Fill::Rule::labels: {
+      const uint32_t dice = rng.below(16);
+      return dice == 0 ? 255 : dice == 1 ? fill.high + 1 : integer();
+    }
+    case Fill::Rule::list:
+      return fill.values[i];
+    default:
+      return rng.uniform(static_cast<float>(fill.low), static_cast<float>(fill.high));
+  }
+}
+
+inline Tensor filled(const BufferSpec& spec, uint64_t stream) {
+  Tensor t(spec.shape, spec.dtype);
+  Rng rng(1, stream);
+  with_element(spec.dtype, [&]<class T>(T) {
+    const std::span<T> to = t.span<T>();
+    for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<T>(draw(spec.fill, i, rng));
+  });
+  return t;
+}
+
+inline HostData make_data(const Signature& signature) {
+  HostData data;
+  uint64_t stream = 0;
+  for (const BufferSpec& spec : signature.in) data.in.push_back(filled(spec, ++stream));
+  for (const BufferSpec& spec : signature.out) {
+    ++stream;
+    data.out.push_back(spec.in_place ? filled(spec, stream) : Tensor{});
+  }
+  return data;
+}
+
+// The same values in another element type.
+inline Tensor converted(const Tensor& from, DType dtype) {
+  if (from.empty() || from.dtype() == dtype) return from.clone();
+  const std::vector<double> values = doubles(from);
+  Tensor to(from.shape(), dtype);
+  with_element(dtype, [&]<class T>(T) {
+    std::transform(values.begin(), values.end(), to.span<T>().begin(),
+                   [](double v) { return static_cast<T>(v); });
+  });
+  return to;
+}
+
+inline HostData converted(const HostData& data, const Signature& signature) {
+  HostData result;
+  const auto convert = [](const std::vector<Tensor>& from, const std::vector<BufferSpec>& specs,
+                          std::vector<Tensor>& to) {
+    for (size_t i = 0; i < from.size(); ++i) to.push_back(converted(from[i], specs[i].dtype));
+  };
+  convert(data.in, signature.in, result.in);
+  convert(data.out, signature.out, result.out);
+  return result;
+}
+
+// The buffers of one run in a device's layout.
+struct DeviceData {
+  std::vector<GuardedBuffer> in, out;
+
+  DeviceData(const Signature& signature, const HostData& data, Layout layout) {
+    const auto place = [&](const BufferSpec& spec, const Tensor& content) {
+      GuardedBuffer buffer(storage_bytes(spec, layout));
+      if (!content.empty()) pack(content, spec.kind, layout, buffer.data());
+      return buffer;
+    };
+    for (size_t i = 0; i < signature.in.size(); ++i) {
+      in.push_back(place(signature.in[i], data.in[i]));
+    }
+    for (size_t i = 0; i < signature.out.size(); ++i) {
+      out.push_back(place(signature.out[i], data.out[i]));
+    }
+  }
+};
+
+inline bool same_bytes(const GuardedBuffer& a, const GuardedBuffer& b) {
+  return std::memcmp(a.data(), b.data(), a.bytes()) == 0;
+}
+
+// Runs the kernel in place on `data`. Returns whether the workspace's red zones were left alone.
+template <class P>
+bool run_on(const P& problem, const Kernel<P>& kernel, DeviceType device, const DeviceData& data) {
+  std::vector<const void*> in;
+  std::vector<void*> out;
+  for (const GuardedBuffer& b : data.in) in.push_back(b.data());
+  for (const GuardedBuffer& b : data.out) out.push_back(b.data());
+  const GuardedBuffer workspace(kernel.workspace());
+  Stream stream{device};
+  kernel.run(problem.bind(in, out), workspace.data(), stream);
+  return workspace.intact();
+}
+
+// The outputs that the reference computes in f64 on the CPU.
+template <class P>
+std::vector<Tensor> reference(const P& problem, const HostData& data) {
+  const P precise = with_dtype(problem, DType::f64);
+  const Signature signature = describe(precise);
+  const Layout layout = layout_of(DeviceType::cpu);
+  const DeviceData buffers(signature, converted(data, signature), layout);
+  run_on(precise, *select(precise, DeviceType::cpu, KernelChoice("*=ref")).make(precise),
+         DeviceType::cpu, buffers);
+  std::vector<Tensor> result;
+  for (size_t i = 0; i < signature.out.size(); ++i) {
+    const BufferSpec& spec = signature.out[i];
+    result.push_back(unpack(buffers.out[i].data(), spec.kind, layout, spec.shape, spec.dtype));
+  }
+  return result;
+}
+
+// Are all elements that belong to no channel zero?
+inline bool padding_is_zero(const BufferSpec& spec, Layout layout, const GuardedBuffer& buffer) {
+  Tensor ones(spec.shape, DType::u8);
+  std::ranges::fill(ones.span<uint8_t>(), uint8_t{1});
+  std::vector<uint8_t> used(storage_bytes(spec, layout) / size_of(spec.dtype));
+  pack(ones, spec.kind, layout, used.data());
+  bool zero = true;
+  with_element(spec.dtype, [&]<class T>(T) {
+    const T* elements = reinterpret_cast<const T*>(buffer.data());
+    for (size_t i = 0; i < used.size(); ++i) zero = zero && (used[i] == 1 || elements[i] == T{});
+  });
+  return zero;
+}
+
+// What one finished run did wrong, apart from its values.
+inline void append_memory_faults(const Signature& signature, const HostData& host, Layout layout,
+                                 const DeviceData& run, std::vector<std::string>& faults) {
+  const DeviceData before(signature, host, layout);
+  for (size_t i = 0; i < run.in.size(); ++i) {
+    const std::string& name = signature.in[i].name;
+    if (!run.in[i].intact()) faults.push_back(str("writes beyond ", name));
+    if (!same_bytes(run.in[i], before.in[i])) faults.push_back(str("changes its input ", name));
+  }
+  for (size_t i = 0; i < run.out.size(); ++i) {
+    const BufferSpec& spec = signature.out[i];
+    if (!run.out[i].intact()) faults.push_back(str("writes beyond ", spec.name));
+    if (!padding_is_zero(spec, layout, run.out[i])) {
+      faults.push_back(str("padding of ", spec.name, " is not zero"));
+    }
+  }
+}
+
+// The ways to run a kernel that must all give the same bits: twice as it is, and on the emulator in
+// other orders of the lanes.
+struct LaneOrder {
+  explicit LaneOrder(simt::Order order) { simt::options().order = order; }
+  LaneOrder(const LaneOrder&) = delete;
+  LaneOrder& operator=(const LaneOrder&) = delete;
+  ~LaneOrder() { simt::options() = {}; }
+};
+inline std::vector<simt::Order> orders_of(DeviceType device) {
+  if (device != DeviceType::simt) return {simt::Order::forward, simt::Order::forward};
+  return {simt::Order::forward, simt::Order::forward, simt::Order::reverse, simt::Order::shuffled};
+}
+
+// Everything wrong with an implementation on a problem that it takes; `want` is reference(...).
+template <class P>
+std::vector<std::string> faults_of(const Impl<P>& impl, const P& problem, DeviceType device,
+                                   const HostData& host, const std::vector<Tensor>& want) {
+  const Signature signature = describe(problem);
+  const Layout layout = layout_of(device);
+  const std::unique_ptr<Kernel<P>> kernel = impl.make(problem);
+  std::vector<DeviceData> runs;
+  std::vector<std::string> faults;
+  for (const simt::Order order : orders_of(device)) {
+    const LaneOrder scope(order);
+    runs.emplace_back(signature, host, layout);
+    if (!run_on(problem, *kernel, device, runs.back())) faults.emplace_back("overruns workspace");
+    append_memory_faults(signature, host, layout, runs.back(), faults);
+  }
+  for (size_t i = 0; i < signature.out.size(); ++i) {
+    const BufferSpec& spec = signature.out[i];
+    for (const DeviceData& run : runs) {
+      if (!same_bytes(run.out[i], runs[0].out[i])) faults.push_back(spec.name + " differs by run");
+    }
+    const Tensor got = unpack(runs[0].out[i].data(), spec.kind, layout, spec.shape, spec.dtype);
+    const std::string wrong =
+        difference(got, want[i], tolerance(spec.dtype, spec.reduction, spec.magnitude));
+    if (!wrong.empty()) faults.push_back(str(spec.name, ": ", wrong));
+  }
+  return faults;
+}
+
+}  // namespace unetd

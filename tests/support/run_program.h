@@ -1,0 +1,44 @@
+// Runs a built program and catches what it says.
+#pragma once
+
+#include "engine/base/file.h"
+#include "tests/support/temp_folder.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <sys/wait.h>
+
+namespace unetd {
+
+struct ProgramResult {
+  int code = -1;  // exit code; -1 when a signal ended the program
+  std::string out, err;
+
+  // Is stderr one line, and does it say this?
+  bool complains(const std::string& about) const {
+    return std::count(err.begin(), err.end(), '\n') == 1 && err.find(about) != std::string::npos;
+  }
+};
+
+// `arguments` are words for the shell: "unetd-info model --preset milesial".
+inline ProgramResult run_program(const std::string& arguments) {
+  const TempFolder folder;
+  const std::string out = (folder / "out").string(), err = (folder / "err").string();
+  const int status = std::system(
+      (std::string(UNETD_PROGRAM_DIR "/") + arguments + " >" + out + " 2>" + err).c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(out), read_file(err)};
+}
+
+// The names of all programs of this build.
+inline std::vector<std::string> program_names() {
+  std::istringstream words(UNETD_PROGRAMS);
+  std::vector<std::string> names;
+  for (std::string name; words >> name;) names.push_back(name);
+  return names;
+}
+
+}  // namespace unetd

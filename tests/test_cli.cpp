@@ -1,0 +1,139 @@
+// The command line that all programs share: what they answer, complain about and return.
+#include "engine/base/error.h"
+#include "engine/base/file.h"
+#include "tests/support/run_program.h"
+#include "tests/support/temp_folder.h"
+#include "tools/cli.h"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <catch2/catch.hpp>
+
+namespace unetd {
+namespace {
+
+TEST_CASE("every program answers --help and --version", "[cli]") {
+  for (const std::string& name : program_names()) {
+    INFO(name);
+    const ProgramResult help = run_program(name + " --help");
+    CHECK(help.code == 0);
+    CHECK(help.err.empty());
+    CHECK(help.out.find("Usage: " + name) != std::string::npos);
+    const ProgramResult version = run_program(name + " --version");
+    CHECK(version.code == 0);
+    CHECK(version.out == name + " " UNETD_VERSION "\n");
+  }
+}
+
+TEST_CASE("every program meets wrong usage with one line and exit code 2", "[cli]") {
+  for (const std::string& name : program_names()) {
+    INFO(name);
+    for (const char* wrong : {" --no-such-flag", " --quiet=maybe", " --set", ""}) {
+      const ProgramResult result = run_program(name + wrong);
+      INFO(wrong << ": " << result.err);
+      CHECK(result.code == 2);
+      CHECK(result.out.empty());
+      CHECK(result.complains(name + ": error: "));
+    }
+  }
+}
+
+TEST_CASE("a misspelt flag is met with the nearest one", "[cli]") {
+  CHECK(run_program("unetd-synth --ouput x").complains("did you mean '--out'?"));
+  CHECK(run_program("unetd-synth --out x --sed 3").complains("did you mean '--seed'?"));
+  CHECK(run_program("unetd-synth --out x --overwrit").complains("did you mean '--overwrite'?"));
+}
+
+TEST_CASE("values of flags are checked before anything is done", "[cli]") {
+  const TempFolder folder;
+  const std::string out = (folder / "scene").string();
+  const auto rejected = [&out](const std::string& flags, const std::string& message) {
+    const ProgramResult result = run_program("unetd-synth --out " + out + " " + flags);
+    INFO(flags << ": " << result.err);
+    return result.code == 2 && result.complains(message) && !std::filesystem::exists(out);
+  };
+  CHECK(rejected("--size big", "--size wants a whole number"));
+  CHECK(rejected("--clouds many", "--clouds wants a number"));
+  CHECK(rejected("--size", "--size needs a value"));
+  CHECK(rejected("--size 64 --size 65", "--size is given twice"));
+  CHECK(rejected("--size 3", "size"));
+  CHECK(rejected("stray", "unexpected argument 'stray'"));
+  CHECK(rejected("--threads many", "runtime.threads is 'many'"));
+  CHECK(rejected("--set training.bach=3", "did you mean 'training.batch'?"));
+  CHECK(rejected("--set training.batch=0", "training.batch is '0' but must be integer >= 1"));
+  CHECK(rejected("--quiet --verbose", "contradict"));
+}
+
+TEST_CASE("a bad YAML key names file, line and the nearest key", "[cli]") {
+  const TempFolder folder;
+  const std::string file = (folder / "run.yml").string(), out = (folder / "scene").string();
+  write_file(file, "model:\n  width: 16\ntraining:\n  bach: 4\n");
+  const ProgramResult result = run_program("unetd-synth --out " + out + " --config " + file);
+  CHECK(result.code == 2);
+  CHECK(result.complains(file + ":4: unknown key 'training.bach'; did you mean 'training.batch'?"));
+  CHECK_FALSE(std::filesystem::exists(out));
+
+  const ProgramResult missing = run_program("unetd-synth --out " + out + " --config " + file + "x");
+  CHECK(missing.code == 1);
+  CHECK(missing.complains(file + "x"));
+}
+
+cli::Spec example() {
+  return {.program = "unetd-example",
+          .summary = "an example",
+          .flags = {{.name = "SCENE", .help = "scenes", .required = true, .many = true},
+                    {.name = "--band", .value = "B", .help = "bands", .many = true},
+                    {.name = "--stride",
+                     .value = "N",
+                     .help = "stride",
+                     .kind = cli::Kind::integer,
+                     .fallback = "128"},
+                    {.name = "--mode", .help = "mode", .choices = {"fast", "slow"}},
+                    cli::key_flag("--tile", "inference.tile")},
+          .groups = {"inference"},
+          .json = true};
+}
+
+int run_example(const std::vector<const char*>& words,
+                const std::function<void(const cli::Args&)>& body) {
+  std::vector<const char*> argv = {"unetd-example", "--quiet"};
+  argv.insert(argv.end(), words.begin(), words.end());
+  return cli::run(static_cast<int>(argv.size()), argv.data(), example(), body);
+}
+
+TEST_CASE("arguments arrive with their values, fallbacks and configuration", "[cli]") {
+  bool ran = false;
+  const int code =
+      run_example({"a.tif", "--band", "B02", "b.tif", "--band=B03", "--tile", "64", "--json"},
+                  [&ran](const cli::Args& args) {
+                    ran = true;
+                    CHECK(args.all("SCENE") == std::vector<std::string>{"a.tif", "b.tif"});
+                    CHECK(args.all("--band") == std::vector<std::string>{"B02", "B03"});
+                    CHECK(args.integer("--stride") == 128);
+                    CHECK(args.text("--mode").empty());
+                    CHECK(args.json());
+                    CHECK_FALSE(args.overwrite());
+                    CHECK(args.config().inference.tile == 64);
+                    Config stored;
+                    stored.model.width = 8;
+                    CHECK(args.config(stored).inference.tile == 64);
+                    CHECK(args.config(stored).model.width == 8);
+                  });
+  CHECK(code == 0);
+  CHECK(ran);
+}
+
+TEST_CASE("exceptions become exit codes", "[cli]") {
+  CHECK(run_example({"a.tif"}, [](const cli::Args&) { throw UsageError("usage"); }) == 2);
+  CHECK(run_example({"a.tif"}, [](const cli::Args&) { throw UserError("input"); }) == 1);
+  CHECK(run_example({"a.tif"}, [](const cli::Args&) { throw std::bad_alloc(); }) == 1);
+  const auto never = [](const cli::Args&) { FAIL("the body ran"); };
+  CHECK(run_example({}, never) == 2);
+  CHECK(run_example({"a.tif", "--mode", "medium"}, never) == 2);
+  CHECK(run_example({"a.tif", "--tile", "3"}, never) == 2);
+}
+
+}  // namespace
+}  // namespace unetd

@@ -1,0 +1,218 @@
+// Every implementation of every operation, on every device of this build, against PyTorch.
+#include "kernels/register.h"
+#include "tests/cases/all.h"
+#include "tests/support/fixtures.h"
+#include "tests/support/harness.h"
+
+#include <cmath>
+#include <functional>
+#include <map>
+#include <set>
+
+#include <catch2/catch.hpp>
+
+using namespace unetd;
+
+namespace {
+
+// Where a fixture calls a tensor otherwise than the operation does: {"running_mean": "mean"}.
+using Names = std::map<std::string, std::string>;
+
+std::string in_fixture(const Names& names, const std::string& name) {
+  const auto found = names.find(name);
+  return found == names.end() ? name : found->second;
+}
+
+// The operation's buffers from the fixture. Outputs in place start from `before`.
+HostData host_data(const FixtureCase& fixture, const Signature& signature, const Names& names,
+                   const Names& before) {
+  HostData data;
+  for (const BufferSpec& spec : signature.in) {
+    const std::string name = in_fixture(names, spec.name);
+    data.in.push_back(spec.fill.rule == Fill::Rule::list && !fixture.has(name)
+                          ? filled(spec, 0)
+                          : converted(fixture.tensor(name), spec.dtype));
+  }
+  for (const BufferSpec& spec : signature.out) {
+    data.out.push_back(spec.in_place ? converted(fixture.tensor(before.at(spec.name)), spec.dtype)
+                                     : Tensor{});
+  }
+  return data;
+}
+
+template <class P>
+void check_types(const P& problem, const FixtureCase& fixture, const std::vector<DType>& types,
+                 const std::function<HostData(const Signature&)>& data, const Names& names) {
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    for (const DType dtype : types) {
+      const P typed = with_dtype(problem, dtype);
+      const Signature signature = describe(typed);
+      std::vector<Tensor> want;
+      for (const BufferSpec& spec : signature.out) {
+        want.push_back(fixture.tensor(in_fixture(names, spec.name)));
+      }
+      for (const Impl<P>& impl : impls<P>(device)) {
+        if (impl.reject(typed) != nullptr) continue;
+        INFO(fixture.name() << " on " << name_of(device) << " by " << impl.name << ", "
+                            << text_of(typed));
+        CHECK(faults_of(impl, typed, device, data(signature), want) == std::vector<std::string>{});
+      }
+    }
+  }
+}
+
+// In f32 and f64, inputs and expected outputs under the operation's names but for `names`.
+template <class P>
+void check(const P& problem, const FixtureCase& fixture, const Names& names = {}) {
+  check_types(
+      problem, fixture, {DType::f32, DType::f64},
+      [&](const Signature& s) { return host_data(fixture, s, names, names); }, names);
+}
+
+}  // namespace
+
+TEST_CASE("fixtures: convolution", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("conv2d")) {
+    const Shape w = f.shape("w");
+    const ConvGeometry geometry{f.shape("x"), w.n, w.h, w.w, f.integer("stride"), f.integer("pad")};
+    REQUIRE(geometry.y() == f.shape("y"));
+    const bool bias = f.integer("bias") != 0;
+    check(Conv2d{.geometry = geometry, .bias = bias}, f);
+    check(Conv2dDataGrad{.geometry = geometry}, f);
+    check(Conv2dWeightGrad{.geometry = geometry, .bias = bias}, f);
+  }
+}
+
+TEST_CASE("fixtures: transposed convolution", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("conv_transpose2x2")) {
+    const UpConvGeometry geometry{f.shape("x"), f.shape("w").n};
+    const bool bias = f.integer("bias") != 0;
+    check(ConvTranspose2x2{.geometry = geometry, .bias = bias}, f);
+    check(ConvTranspose2x2DataGrad{.geometry = geometry}, f);
+    check(ConvTranspose2x2WeightGrad{.geometry = geometry, .bias = bias}, f);
+  }
+}
+
+TEST_CASE("fixtures: batch norm", "[ops]") {
+  register_kernels();
+  const Names before{{"running_mean", "running_mean"}, {"running_var", "running_var"}};
+  const Names after{{"running_mean", "running_mean_after"}, {"running_var", "running_var_after"}};
+  for (const FixtureCase& f : fixture_cases("batch_norm")) {
+    const BatchNorm forward{
+        .shape = f.shape("x"), .eps = f.single("eps"), .momentum = f.single("momentum")};
+    check_types(
+        forward, f, {DType::f32, DType::f64},
+        [&](const Signature& s) { return host_data(f, s, {}, before); }, after);
+    check(BatchNormGrad{.shape = f.shape("x")}, f);
+  }
+  for (const FixtureCase& f : fixture_cases("batch_norm_inference")) {
+    check(BatchNormInference{.shape = f.shape("x"), .eps = f.single("eps")}, f);
+  }
+}
+
+TEST_CASE("fixtures: point-wise operations", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("relu")) {
+    check(Relu{{.shape = f.shape("x")}}, f);
+    check(ReluGrad{{.shape = f.shape("x")}}, f);
+  }
+  for (const FixtureCase& f : fixture_cases("sigmoid")) {
+    check(Sigmoid{{.shape = f.shape("x")}}, f);
+    check(SigmoidGrad{{.shape = f.shape("x")}}, f);
+  }
+  for (const FixtureCase& f : fixture_cases("softmax")) {
+    check(Softmax{{.shape = f.shape("x")}}, f);
+    check(SoftmaxGrad{{.shape = f.shape("x")}}, f);
+  }
+}
+
+TEST_CASE("fixtures: pooling and up-sampling", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("maxpool2x2")) {
+    check(MaxPool2x2{.x = f.shape("x")}, f);
+    check(MaxPool2x2Grad{.x = f.shape("x")}, f);
+  }
+  for (const FixtureCase& f : fixture_cases("upsample2x")) {
+    const UpsampleGeometry geometry{.x = f.shape("x"),
+                                    .align_corners = f.integer("align_corners") != 0};
+    check(Upsample2x{.geometry = geometry}, f);
+    check(Upsample2xGrad{.geometry = geometry}, f);
+  }
+}
+
+TEST_CASE("fixtures: concatenation, padding and cropping", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("concat_channels")) {
+    const ConcatChannels forward{.a = f.shape("a"), .cb = f.shape("b").c};
+    check(forward, f);
+    check(SplitChannels{.a = forward.a, .cb = forward.cb}, f,
+          {{"y", "dy"}, {"a", "da"}, {"b", "db"}});
+  }
+  for (const FixtureCase& f : fixture_cases("pad2d")) {
+    const Pad2d forward{f.shape("x"), f.integer("top"), f.integer("bottom"), f.integer("left"),
+                        f.integer("right")};
+    check(forward, f);
+    check(forward.inverse(), f, {{"x", "dy"}, {"y", "dx"}});
+  }
+}
+
+TEST_CASE("fixtures: losses", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("cross_entropy")) {
+    check(CrossEntropy{.logits = f.shape("logits"), .weighted = f.has("weights")}, f);
+  }
+  for (const FixtureCase& f : fixture_cases("bce_with_logits")) {
+    check(BceWithLogits{.logits = f.shape("logits"), .weighted = f.has("pos_weight")}, f);
+  }
+}
+
+// The step's scalars are f32 in every problem, so f64 would be no more precise.
+TEST_CASE("fixtures: AdamW", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("adamw")) {
+    const AdamW problem{.count = f.shape("param_0").c,
+                        .beta1 = f.single("beta1"),
+                        .beta2 = f.single("beta2"),
+                        .eps = f.single("eps"),
+                        .weight_decay = f.single("weight_decay")};
+    for (int64_t t = 1; t <= f.integer("steps"); ++t) {
+      const auto at = [](int64_t step) {
+        return Names{{"grad", str("grad_", step)},
+                     {"param", str("param_", step)},
+                     {"m", str("m_", step)},
+                     {"v", str("v_", step)}};
+      };
+      const double n = static_cast<double>(t);
+      const auto data = [&](Signature s) {
+        s.in[1].fill = list({f.number("lr"), 1 - std::pow(problem.beta1, n),
+                             std::sqrt(1 - std::pow(static_cast<double>(problem.beta2), n)), 0});
+        return host_data(f, s, at(t), at(t - 1));
+      };
+      check_types(problem, f, {DType::f32}, data, at(t));
+    }
+  }
+}
+
+// Clipping is part of AdamW: with beta1 = 0 the first moment after a step is the clipped gradient.
+TEST_CASE("fixtures: clipping by the global norm", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("clip_grad_norm")) {
+    const int64_t count = f.shape("x").c;
+    check(GlobalNorm{.count = count}, f);
+    for (const Impl<AdamW>& impl : impls<AdamW>(DeviceType::cpu)) {
+      const AdamW step{.count = count, .beta1 = 0, .max_norm = f.single("max_norm")};
+      const Signature signature = describe(step);
+      HostData data = make_data(signature);
+      data.in[0] = f.tensor("x");
+      data.in[2] = converted(f.tensor("norm"), DType::f32);
+      const DeviceData buffers(signature, data, Layout::nhwc);
+      run_on(step, *impl.make(step), DeviceType::cpu, buffers);
+      const Tensor m =
+          unpack(buffers.out[1].data(), Kind::dense, Layout::nhwc, vector_shape(count), DType::f32);
+      INFO(f.name() << " by " << impl.name);
+      CHECK(difference(m, f.tensor("clipped"), tolerance(DType::f32, 1)).empty());
+    }
+  }
+}

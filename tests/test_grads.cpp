@@ -1,0 +1,291 @@
+// Every differentiable operation against central differences, in f64 with the reference kernels.
+//
+// The function is L = sum(y * dy) with a random, fixed dy (a loss is its own L). Inputs are random
+// and the steps tiny, so no kink of a ReLU or maximum lies within one.
+#include "engine/autograd/ops.h"
+#include "engine/autograd/session.h"
+#include "kernels/register.h"
+#include "tests/support/harness.h"
+
+#include <functional>
+#include <numeric>
+
+#include <catch2/catch.hpp>
+
+using namespace unetd;
+
+namespace {
+
+constexpr double step = 1e-6;
+
+struct GradCase {
+  std::string name;
+  std::vector<BufferSpec> inputs;
+  size_t differentiated;  // the first so many inputs
+  std::function<Value(Graph&, const std::vector<Value>&)> build;
+};
+
+// A case as a session: L and its gradients by the inputs.
+class GradGraph {
+ public:
+  explicit GradGraph(const GradCase& c) {
+    for (const BufferSpec& spec : c.inputs) {
+      inputs_.push_back(graph_.input(spec.shape, spec.dtype, spec.name, spec.kind));
+      tensors_.push_back(filled(spec, inputs_.size()));
+    }
+    for (size_t i = 0; i < c.differentiated; ++i) graph_.require_grad(inputs_[i]);
+    y_ = c.build(graph_, inputs_);
+    graph_.mark_output(y_);
+    const Graph::ValueInfo y = graph_.info(y_);
+    Value dy;
+    if (y.shape.count() > 1) {
+      dy = graph_.input(y.shape, y.dtype, "dy");
+      upstream_ = filled({.name = "dy", .shape = y.shape, .dtype = y.dtype}, 99);
+    }
+    graph_.backward(y_, dy);
+    for (size_t i = 0; i < c.differentiated; ++i) graph_.mark_output(graph_.grad(inputs_[i]));
+    session_ = std::make_unique<Session>(
+        graph_, SessionOptions{.kernels = KernelChoice("*=ref"), .separate = true});
+    if (dy) session_->write(dy, upstream_);
+  }
+
+  std::span<double> input(size_t i) { return tensors_[i].span<double>(); }
+
+  double value() {
+    run();
+    const Tensor y = session_->read(y_);
+    if (upstream_.empty()) return y.span<double>()[0];
+    const std::span<const double> a = y.span<double>(), b = upstream_.span<double>();
+    return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+  }
+
+  std::vector<Tensor> gradients(size_t count) {
+    run();
+    std::vector<Tensor> all;
+    for (size_t i = 0; i < count; ++i) all.push_back(session_->read(graph_.grad(inputs_[i])));
+    return all;
+  }
+
+ private:
+  void run() {
+    for (size_t i = 0; i < inputs_.size(); ++i) session_->write(inputs_[i], tensors_[i]);
+    session_->run();
+  }
+
+  Graph graph_;
+  std::vector<Value> inputs_;
+  std::vector<Tensor> tensors_;
+  Value y_;
+  Tensor upstream_;
+  std::unique_ptr<Session> session_;
+};
+
+double central_difference(GradGraph& graph, size_t input, size_t element) {
+  double& x = graph.input(input)[element];
+  const double at = x;
+  x = at + step;
+  const double above = graph.value();
+  x = at - step;
+  const double below = graph.value();
+  x = at;
+  return (above - below) / (2 * step);
+}
+
+void check(const GradCase& c) {
+  INFO(c.name);
+  GradGraph graph(c);
+  const std::vector<Tensor> gradients = graph.gradients(c.differentiated);
+  for (size_t i = 0; i < c.differentiated; ++i) {
+    const std::span<const double> gradient = gradients[i].span<double>();
+    const double largest =
+        std::abs(*std::ranges::max_element(gradient, {}, [](double v) { return std::abs(v); }));
+    REQUIRE(largest > 0);
+    // A stride without common factors with the shapes visits all rows, columns and channels.
+    const size_t stride = gradient.size() <= 16 ? 1 : gradient.size() / 16 | 1;
+    for (size_t element = 0; element < gradient.size(); element += stride) {
+      INFO("by " << c.inputs[i].name << ", element " << element);
+      CHECK(gradient[element] ==
+            Approx(central_difference(graph, i, element)).epsilon(1e-6).margin(1e-7 * largest));
+    }
+  }
+}
+
+BufferSpec image(const char* name, Shape shape, Fill fill = {}) {
+  return {.name = name, .shape = shape, .dtype = DType::f64, .fill = std::move(fill)};
+}
+BufferSpec vector(const char* name, int64_t c, Fill fill = {}) {
+  return image(name, vector_shape(c), std::move(fill));
+}
+BufferSpec filter(Shape shape, Kind kind = Kind::filter) {
+  return {.name = "w", .shape = shape, .kind = kind, .dtype = DType::f64};
+}
+BufferSpec label_map(Shape logits, int64_t classes) {
+  return {.name = "labels",
+          .shape = {logits.n, logits.h, logits.w, 1},
+          .kind = Kind::dense,
+          .dtype = DType::u8,
+          .fill = labels(classes)};
+}
+
+GradCase conv_case(Shape x, Shape w, ConvOptions options, bool bias) {
+  GradCase c{str("conv2d of ", x, " by ", w), {image("x", x), filter(w)}, 2, {}};
+  if (bias) c.inputs.push_back(vector("bias", w.n));
+  c.differentiated = c.inputs.size();
+  c.build = [=](Graph& g, const std::vector<Value>& in) {
+    return conv2d(g, in[0], in[1], bias ? in[2] : Value{}, options);
+  };
+  return c;
+}
+
+GradCase batch_norm_case(Shape x, bool relu) {
+  return {relu ? "batch_norm with ReLU" : "batch_norm",
+          {image("x", x, uniform(-1, 3)), vector("gamma", x.c, uniform(0.5, 2)),
+           vector("beta", x.c), vector("running_mean", x.c), vector("running_var", x.c)},
+          3,
+          [=](Graph& g, const std::vector<Value>& in) {
+            return batch_norm(g, in[0], {in[1], in[2], in[3], in[4]}, {.relu = relu});
+          }};
+}
+
+using Unary = Value (*)(Graph&, Value);
+GradCase unary_case(const char* name, Unary op) {
+  return {name,
+          {image("x", {2, 3, 5, 17}, uniform(-3, 3))},
+          1,
+          [=](Graph& g, const std::vector<Value>& in) { return op(g, in[0]); }};
+}
+
+using Loss = Value (*)(Graph&, Value, Value, Value);
+GradCase loss_case(const char* name, Loss loss, int64_t channels, bool weighted) {
+  const Shape logits{2, 3, 4, channels};
+  GradCase c{
+      str(name, " of ", channels, weighted ? " channels, weighted" : " channels"),
+      {image("logits", logits, uniform(-3, 3)), label_map(logits, std::max<int64_t>(channels, 2))},
+      1,
+      [=](Graph& g, const std::vector<Value>& in) {
+        return loss(g, in[0], in[1], weighted ? in[2] : Value{});
+      }};
+  if (weighted) c.inputs.push_back(vector("weights", channels, uniform(0.5, 3)));
+  return c;
+}
+
+}  // namespace
+
+TEST_CASE("gradients of convolutions", "[grads]") {
+  register_kernels();
+  check(conv_case({2, 5, 6, 3}, {17, 3, 3, 3}, {.pad = 1}, true));
+  check(conv_case({1, 4, 5, 18}, {5, 3, 3, 18}, {.pad = 1}, false));
+  check(conv_case({1, 5, 6, 4}, {3, 1, 1, 4}, {}, true));
+  check(conv_case({1, 7, 8, 2}, {3, 3, 3, 2}, {.stride = 2, .pad = 1}, true));
+  check(conv_case({1, 6, 5, 2}, {3, 5, 5, 2}, {.pad = 2}, false));
+  check(conv_case({1, 6, 5, 2}, {3, 3, 3, 2}, {}, true));
+  check(conv_case({1, 5, 6, 2}, {3, 2, 3, 2}, {.stride = 3, .pad = 2}, true));
+  check({"conv_transpose2x2",
+         {image("x", {2, 3, 4, 5}), filter({17, 2, 2, 5}, Kind::transposed_filter),
+          vector("bias", 17)},
+         3,
+         [](Graph& g, const std::vector<Value>& in) {
+           return conv_transpose2x2(g, in[0], in[1], in[2]);
+         }});
+  check({"conv_transpose2x2 without bias",
+         {image("x", {1, 2, 3, 18}), filter({2, 2, 2, 18}, Kind::transposed_filter)},
+         2,
+         [](Graph& g, const std::vector<Value>& in) {
+           return conv_transpose2x2(g, in[0], in[1], {});
+         }});
+}
+
+TEST_CASE("gradients of batch normalisation", "[grads]") {
+  register_kernels();
+  for (const bool relu : {false, true}) {
+    check(batch_norm_case({2, 4, 5, 3}, relu));
+    check(batch_norm_case({1, 3, 3, 17}, relu));
+  }
+}
+
+TEST_CASE("gradients of point-wise operations", "[grads]") {
+  register_kernels();
+  check(unary_case("relu", relu));
+  check(unary_case("sigmoid", sigmoid));
+  check(unary_case("softmax", softmax));
+  check({"add",
+         {image("a", {1, 3, 4, 5}), image("b", {1, 3, 4, 5})},
+         2,
+         [](Graph& g, const std::vector<Value>& in) { return add(g, in[0], in[1]); }});
+}
+
+TEST_CASE("gradients of resampling and of shape operations", "[grads]") {
+  register_kernels();
+  for (const Shape s : {Shape{2, 4, 6, 3}, Shape{1, 5, 7, 17}}) {
+    check(
+        {str("max_pool2x2 of ", s), {image("x", s)}, 1, [](Graph& g, const std::vector<Value>& in) {
+           return max_pool2x2(g, in[0]);
+         }});
+  }
+  for (const bool align_corners : {true, false}) {
+    for (const Shape s : {Shape{2, 3, 4, 3}, Shape{1, 1, 5, 17}}) {
+      check({str("upsample2x of ", s),
+             {image("x", s)},
+             1,
+             [=](Graph& g, const std::vector<Value>& in) {
+               return upsample2x(g, in[0], align_corners);
+             }});
+    }
+  }
+  check({"concat_channels",
+         {image("a", {2, 3, 4, 13}), image("b", {2, 3, 4, 7})},
+         2,
+         [](Graph& g, const std::vector<Value>& in) { return concat_channels(g, in[0], in[1]); }});
+  for (const Padding amounts :
+       {Padding{1, 2, 3, 0}, Padding{-1, -1, -2, 0}, Padding{2, -1, -1, 1}}) {
+    check({"pad2d", {image("x", {2, 4, 5, 3})}, 1, [=](Graph& g, const std::vector<Value>& in) {
+             return pad2d(g, in[0], amounts);
+           }});
+  }
+}
+
+TEST_CASE("gradients of losses", "[grads]") {
+  register_kernels();
+  for (const bool weighted : {false, true}) {
+    check(loss_case("cross_entropy", cross_entropy, 4, weighted));
+    check(loss_case("cross_entropy", cross_entropy, 17, weighted));
+    check(loss_case("bce_with_logits", bce_with_logits, 1, weighted));
+    check(loss_case("bce_with_logits", bce_with_logits, 4, weighted));
+  }
+}
+
+TEST_CASE("gradients of a value with several uses add up", "[grads]") {
+  register_kernels();
+  check({"x + x", {image("x", {1, 2, 3, 4})}, 1, [](Graph& g, const std::vector<Value>& in) {
+           return add(g, in[0], in[0]);
+         }});
+  check({"x beside itself",
+         {image("x", {1, 2, 3, 4})},
+         1,
+         [](Graph& g, const std::vector<Value>& in) { return concat_channels(g, in[0], in[0]); }});
+  check({"a skip connection, three uses",
+         {image("x", {1, 4, 4, 3}), filter({3, 3, 3, 3})},
+         2,
+         [](Graph& g, const std::vector<Value>& in) {
+           const Value inner = conv2d(g, in[0], in[1], {}, {.pad = 1});
+           const Value deep = upsample2x(g, max_pool2x2(g, sigmoid(g, inner)), true);
+           return add(g, concat_channels(g, inner, deep), concat_channels(g, in[0], inner));
+         }});
+}
+
+TEST_CASE("gradients of a small UNet with its loss", "[grads]") {
+  register_kernels();
+  const Shape x{2, 4, 6, 3};
+  check({"UNet",
+         {image("x", x), filter({4, 3, 3, 3}), vector("gamma", 4, uniform(0.5, 2)),
+          vector("beta", 4), filter({2, 2, 2, 4}, Kind::transposed_filter), filter({3, 1, 1, 6}),
+          vector("running_mean", 4), vector("running_var", 4), label_map(x, 3)},
+         6,
+         [](Graph& g, const std::vector<Value>& in) {
+           const Value skip = batch_norm(g, conv2d(g, in[0], in[1], {}, {.pad = 1}),
+                                         {in[2], in[3], in[6], in[7]}, {.relu = true});
+           const Value up = conv_transpose2x2(g, max_pool2x2(g, skip), in[4], {});
+           const Value logits = conv2d(g, concat_channels(g, skip, up), in[5], {}, {});
+           return cross_entropy(g, logits, in[8], {});
+         }});
+}

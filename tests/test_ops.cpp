@@ -1,0 +1,197 @@
+// Every implementation of every problem on every device of this build against the reference.
+#include "kernels/register.h"
+#include "tests/cases/all.h"
+#include "tests/support/harness.h"
+
+#include <cmath>
+#include <iostream>
+#include <limits>
+#include <set>
+
+#include <catch2/catch.hpp>
+
+using namespace unetd;
+
+namespace {
+
+// What an implementation did with the list of cases.
+struct Tally {
+  size_t taken = 0, declined = 0;
+  std::set<std::string> reasons;
+};
+
+template <class P>
+Tally run_cases(const Impl<P>& impl, DeviceType device) {
+  Tally tally;
+  for (const P& problem : cases<P>().test) {
+    if (const char* reason = impl.reject(problem)) {
+      ++tally.declined;
+      tally.reasons.insert(reason);
+      continue;
+    }
+    ++tally.taken;
+    INFO(name_of(device) << " " << impl.name << ", " << text_of(problem));
+    const HostData data = make_data(describe(problem));
+    for (const std::string& fault :
+         faults_of(impl, problem, device, data, reference(problem, data))) {
+      FAIL_CHECK(fault);
+    }
+  }
+  return tally;
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("implementations agree with the reference", "[ops]", AllProblems) {
+  register_kernels();
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    for (const Impl<TestType>& impl : impls<TestType>(device)) {
+      const Tally tally = run_cases(impl, device);
+      INFO(name_of(device) << " " << impl.name << " of " << TestType::name);
+      CHECK(tally.taken > 0);
+      if (tally.declined == 0) continue;
+      std::cout << TestType::name << " on " << name_of(device) << ": " << impl.name << " declines "
+                << tally.declined << " of " << tally.declined + tally.taken << " cases:";
+      for (const std::string& reason : tally.reasons) std::cout << " (" << reason << ")";
+      std::cout << '\n';
+    }
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("the reference is the CPU's last resort", "[ops]", AllProblems) {
+  register_kernels();
+  REQUIRE_FALSE(impls<TestType>(DeviceType::cpu).empty());
+  const Impl<TestType>& last = impls<TestType>(DeviceType::cpu).back();
+  CHECK(last.name == "ref");
+  for (const TestType& problem : cases<TestType>().perf) CHECK(last.reject(problem) == nullptr);
+}
+
+TEST_CASE("a sum may be written over its first term", "[ops]") {
+  register_kernels();
+  const Add problem{.shape = {2, 5, 7, 17}};
+  const HostData data = make_data(describe(problem));
+  const std::vector<Tensor> want = reference(problem, data);
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    for (const Impl<Add>& impl : impls<Add>(device)) {
+      if (impl.reject(problem) != nullptr) continue;
+      INFO(name_of(device) << " " << impl.name);
+      const Layout layout = layout_of(device);
+      const DeviceData buffers(describe(problem), data, layout);
+      const void* in[] = {buffers.in[0].data(), buffers.in[1].data()};
+      void* out[] = {buffers.in[0].data()};
+      Stream stream{device};
+      const auto kernel = impl.make(problem);
+      const GuardedBuffer workspace(kernel->workspace());
+      kernel->run(problem.bind(in, out), workspace.data(), stream);
+      const Tensor got = unpack(out[0], Kind::features, layout, problem.shape, problem.dtype);
+      CHECK(difference(got, want[0], tolerance(DType::f32, 1)).empty());
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("a loss without valid pixels is zero, and so is its gradient", "[ops]",
+                   CrossEntropy, BceWithLogits) {
+  register_kernels();
+  const TestType problem{.logits = {1, 4, 5, 3}, .weighted = true};
+  HostData data = make_data(describe(problem));
+  std::ranges::fill(data.in[1].span<uint8_t>(), ignore_label);
+  std::vector<Tensor> want = reference(problem, data);
+  for (const Tensor& t : want)
+    CHECK(std::ranges::all_of(t.span<double>(), [](double v) { return v == 0; }));
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    for (const Impl<TestType>& impl : impls<TestType>(device)) {
+      if (impl.reject(problem) != nullptr) continue;
+      INFO(name_of(device) << " " << impl.name);
+      CHECK(faults_of(impl, problem, device, data, want).empty());
+    }
+  }
+}
+
+TEST_CASE("NaN wins over numbers in max-pooling", "[ops]") {
+  register_kernels();
+  const MaxPool2x2 problem{.x = {1, 4, 4, 16}};
+  HostData data = make_data(describe(problem));
+  data.in[0].span<float>()[5] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<Tensor> want = reference(problem, data);
+  CHECK(std::isnan(want[0].span<double>()[5]));
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    for (const Impl<MaxPool2x2>& impl : impls<MaxPool2x2>(device)) {
+      if (impl.reject(problem) != nullptr) continue;
+      INFO(name_of(device) << " " << impl.name);
+      CHECK(faults_of(impl, problem, device, data, want) == std::vector<std::string>{});
+    }
+  }
+}
+
+// --- the harness itself: kernels with planted faults
+// ------------------------------------------------
+
+namespace {
+
+const Shape planted_shape{1, 2, 3, 5};
+
+void right(const Relu& p, const Relu::Buffers& b) {
+  const float* x = static_cast<const float*>(b.x);
+  float* y = static_cast<float*>(b.y);
+  for (int64_t i = 0; i < storage_count(Layout::blocked16, Kind::features, p.shape); ++i) {
+    y[i] = std::max(x[i], 0.0F);
+  }
+}
+void overrun(const Relu& p, const Relu::Buffers& b) {
+  right(p, b);
+  static_cast<float*>(b.y)[storage_count(Layout::blocked16, Kind::features, p.shape)] = 1;
+}
+void underrun(const Relu& p, const Relu::Buffers& b) {
+  right(p, b);
+  static_cast<float*>(b.y)[-1] = 1;
+}
+void unwritten(const Relu&, const Relu::Buffers& b) { static_cast<float*>(b.y)[0] = 0; }
+void dirty_padding(const Relu& p, const Relu::Buffers& b) {
+  right(p, b);
+  static_cast<float*>(b.y)[15] = 1;
+}
+void writes_input(const Relu& p, const Relu::Buffers& b) {
+  right(p, b);
+  static_cast<float*>(const_cast<void*>(b.x))[0] += 1;
+}
+void one_wrong(const Relu& p, const Relu::Buffers& b) {
+  right(p, b);
+  static_cast<float*>(b.y)[3] += 1e-4F;
+}
+void fickle(const Relu& p, const Relu::Buffers& b) {
+  static float calls = 0;
+  right(p, b);
+  static_cast<float*>(b.y)[3] += ++calls;
+}
+
+template <auto function>
+std::vector<std::string> faults_of_planted() {
+  register_kernels();
+  const Relu problem{{.shape = planted_shape}};
+  const Impl<Relu> impl{"planted", take_all<Relu>,
+                        [](const Relu& p) -> std::unique_ptr<Kernel<Relu>> {
+                          return std::make_unique<detail::FunctionKernel<Relu, function>>(p);
+                        }};
+  const HostData data = make_data(describe(problem));
+  return faults_of(impl, problem, DeviceType::cpu, data, reference(problem, data));
+}
+
+bool mentions(const std::vector<std::string>& faults, const std::string& what) {
+  return std::ranges::any_of(
+      faults, [&](const std::string& f) { return f.find(what) != std::string::npos; });
+}
+
+}  // namespace
+
+TEST_CASE("the harness finds planted faults", "[ops]") {
+  CHECK(faults_of_planted<right>().empty());
+  CHECK(mentions(faults_of_planted<unwritten>(), "nan"));
+  CHECK(mentions(faults_of_planted<dirty_padding>(), "padding of y"));
+  CHECK(mentions(faults_of_planted<writes_input>(), "changes its input x"));
+  CHECK(mentions(faults_of_planted<one_wrong>(), "element 3"));
+  CHECK(mentions(faults_of_planted<fickle>(), "differs by run"));
+  if (!simt::sanitizer::address) {  // which ends the program at these
+    CHECK(mentions(faults_of_planted<overrun>(), "writes beyond y"));
+    CHECK(mentions(faults_of_planted<underrun>(), "writes beyond y"));
+  }
+}

@@ -1,0 +1,104 @@
+#include "tools/model_file.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace unetd {
+namespace {
+
+using nlohmann::json;
+
+std::vector<std::string> band_names(const std::vector<io::SceneBand>& bands) {
+  std::vector<std::string> names;
+  for (const io::SceneBand& b : bands) names.push_back(b.name);
+  return names;
+}
+
+std::vector<io::ClassInfo> stored_classes(const std::string& text, int64_t count) {
+  std::vector<io::ClassInfo> classes;
+  if (!text.empty()) {
+    for (const json& c : json::parse(text)) classes.push_back({c["value"], c["name"], c["color"]});
+    return classes;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t grey = count > 1 ? 255 * i / (count - 1) : 0;
+    char color[8];
+    std::snprintf(color, sizeof color, "#%02x%02x%02x", static_cast<unsigned>(grey),
+                  static_cast<unsigned>(grey), static_cast<unsigned>(grey));
+    classes.push_back({i, str("class", i), color});
+  }
+  return classes;
+}
+
+// The stored one, unless the configuration asks for none: others need the training data.
+io::Normalisation stored_normalisation(const std::string& text, const Config& config,
+                                       const UNetConfig& unet, const std::string& file) {
+  const bool none = config.normalisation.method == Config::Normalisation::none;
+  if (!text.empty() && !none) return io::Normalisation::from_json(text);
+  if (!none) {
+    throw UserError(str(file, ": has no normalisation constants; give --set ",
+                        "normalisation.method=none if its input is not to be normalised"));
+  }
+  const auto bands = static_cast<size_t>(unet.in_channels);
+  io::Normalisation identity;
+  identity.shift.assign(bands, 0.0);
+  identity.scale.assign(bands, 1.0);
+  identity.source_scale.assign(bands, 1.0);
+  identity.source_offset.assign(bands, 0.0);
+  return identity;
+}
+
+}  // namespace
+
+Metadata describe_data(const io::StoreSchema& schema, const io::Normalisation& normalisation) {
+  json classes = json::array();
+  for (const io::ClassInfo& c : schema.classes) {
+    classes.push_back({{"value", c.value}, {"name", c.name}, {"color", c.color}});
+  }
+  return {{"bands", json(band_names(schema.bands)).dump()},
+          {"classes", classes.dump()},
+          {"normalisation", normalisation.to_json()}};
+}
+
+ModelFile open_model(const std::filesystem::path& path,
+                     const std::function<Config(const Config& stored)>& configure) {
+  const Checkpoint checkpoint(path);
+  Config stored;
+  if (const std::string yaml = checkpoint.get("config"); !yaml.empty()) {
+    apply_yaml(stored, yaml, path.string());
+  }
+  ModelFile model;
+  model.config = configure(stored);
+  model.unet = checkpoint.model();
+  model.params = unet_params(model.unet, open_device(model.config.runtime.device));
+  checkpoint.load(model.params);
+  model.metadata = checkpoint.metadata();
+  try {
+    model.classes = stored_classes(checkpoint.get("classes"), std::max<int64_t>(model.unet.classes, 2));
+    if (const std::string bands = checkpoint.get("bands"); !bands.empty()) {
+      model.bands = json::parse(bands).get<std::vector<std::string>>();
+    }
+  } catch (const json::exception& e) {
+    throw UserError(str(path.string(), ": damaged metadata: ", e.what()));
+  }
+  model.normalisation = stored_normalisation(checkpoint.get("normalisation"), model.config,
+                                             model.unet, path.string());
+  return model;
+}
+
+void check_store(const ModelFile& model, const io::StoreSchema& schema, const std::string& path) {
+  const std::vector<std::string> bands = band_names(schema.bands);
+  if (!model.bands.empty() && bands != model.bands) {
+    throw UserError(str(path, ": has the bands ", json(bands).dump(), ", the model wants ",
+                        json(model.bands).dump(), "; tile again with --bands"));
+  }
+  std::vector<std::string> have, want;
+  for (const io::ClassInfo& c : schema.classes) have.push_back(c.name);
+  for (const io::ClassInfo& c : model.classes) want.push_back(c.name);
+  if (have.size() != want.size() || (!model.metadata.empty() && have != want)) {
+    throw UserError(str(path, ": has the classes ", json(have).dump(), ", the model knows ",
+                        json(want).dump(), "; tile again with --classes"));
+  }
+}
+
+}  // namespace unetd

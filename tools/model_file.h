@@ -1,0 +1,39 @@
+// What a checkpoint means to the programs: the network with its parameters, and how scenes must be
+// prepared for it. Files without our metadata (a PyTorch state dict as safetensors) get neutral
+// values: bands by position, numbered classes, no normalisation.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "io/normalise.h"
+#include "io/patch_store.h"
+#include "unet/checkpoint.h"
+
+namespace unetd {
+
+struct ModelFile {
+  Config config;
+  UNetConfig unet;
+  Params params;
+  std::vector<std::string> bands;
+  std::vector<io::ClassInfo> classes;  // two where a single output tells two classes apart
+  io::Normalisation normalisation;
+  Metadata metadata;
+
+  // Are the outputs independent sigmoids?
+  bool independent() const { return config.loss.type == Config::LossType::bce; }
+};
+
+// `configure` lays command-line settings over the stored configuration.
+ModelFile open_model(const std::filesystem::path& path,
+                     const std::function<Config(const Config& stored)>& configure);
+
+// Bands, classes and normalisation as checkpoint metadata, and the parts of it read back.
+Metadata describe_data(const io::StoreSchema& schema, const io::Normalisation& normalisation);
+
+// Throws UserError when a store's bands or classes are not those that the model was trained on.
+void check_store(const ModelFile& model, const io::StoreSchema& schema, const std::string& path);
+
+}  // namespace unetd

@@ -1,0 +1,21 @@
+// Scores and confusion matrix in the form that metrics.jsonl, unetd-eval and the report share.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "io/labels.h"
+#include "unet/metrics.h"
+
+namespace unetd {
+
+// {"accuracy", "mean_iou", ..., "classes": [{"name", "iou", ...}], "confusion": [[...]]}; a score
+// that is not defined (the class occurs nowhere) is null.
+nlohmann::ordered_json to_json(const Scores& scores, const Confusion& confusion,
+                               const std::vector<io::ClassInfo>& classes);
+
+// A table for people: one row a class, then the means.
+std::string to_table(const Scores& scores, const std::vector<io::ClassInfo>& classes);
+
+}  // namespace unetd

@@ -1,0 +1,138 @@
+// unetd-eval: a model and labelled data in, scores out.
+#include <nlohmann/json.hpp>
+#include <iostream>
+
+#include "engine/base/threads.h"
+#include "io/gdal_map_writer.h"
+#include "io/loader.h"
+#include "kernels/register.h"
+#include "tools/cli.h"
+#include "tools/scene_map.h"
+#include "tools/scores_json.h"
+
+namespace {
+
+using namespace unetd;
+using cli::Args;
+
+cli::Spec spec() {
+  return {
+      .program = "unetd-eval",
+      .summary = "score a model on labelled data",
+      .description =
+          "Scores a model on a split of a patch store, or on a whole scene with a label raster. "
+          "One confusion matrix is summed over all pixels; from it come IoU, Dice, precision, "
+          "recall and accuracy of each class and their means. Pixels labelled 255 are left out.",
+      .flags = {{.name = "--model", .value = "FILE", .help = "checkpoint", .required = true},
+                {.name = "--data", .value = "STORE", .help = "patch store"},
+                {.name = "--split",
+                 .value = "NAME",
+                 .help = "of the store",
+                 .fallback = "test",
+                 .choices = {"train", "valid", "test"}},
+                {.name = "--scene", .value = "SCENE", .help = "a scene instead of a store"},
+                {.name = "--labels", .value = "RASTER", .help = "labels on the scene's grid"},
+                {.name = "--difference",
+                 .value = "TIF",
+                 .help = "write where a scene's map and labels agree (0) and differ (1)"},
+                cli::key_flag("--tile", "inference.tile"),
+                cli::key_flag("--stitch", "inference.stitch"),
+                cli::key_flag("--tta", "inference.tta")},
+      .groups = {"inference"},
+      .json = true,
+      .overwrite = true,
+      .examples = "unetd-eval --model run/best.ckpt --data store\n"
+                  "unetd-eval --model run/best.ckpt --scene scene.tif --labels labels.tif\n"};
+}
+
+Confusion score_store(const Args& args, const ModelFile& model) {
+  const io::PatchStore store = io::PatchStore::open(args.path("--data"));
+  check_store(model, store.schema(), args.text("--data"));
+  io::LoaderOptions options = io::LoaderOptions::evaluation(model.config.training.batch);
+  io::Loader loader(store, io::parse_split(args.text("--split")), model.normalisation, options);
+  Predictor predictor(model.params, model.unet,
+                      {.device = open_device(model.config.runtime.device),
+                       .kernels = KernelChoice(model.config.runtime.kernels)});
+  constexpr int views[] = {1, 4, 8};
+  const int turns = views[static_cast<size_t>(model.config.inference.tta)];
+  Confusion confusion(static_cast<int64_t>(model.classes.size()));
+  cli::Progress progress("scoring", loader.batches_per_epoch(), "batches");
+  for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {
+    const io::Batch batch = loader.next();
+    const Tensor p = predictor.probabilities(batch.image, model.independent(), turns);
+    confusion.add(batch.label.span<uint8_t>(), predicted_classes(p, 0.5F));
+    progress.update(i + 1);
+  }
+  return confusion;
+}
+
+// Copies the part of the label raster that a window covers.
+std::vector<uint8_t> labels_in(const Tensor& labels, const io::Window& w) {
+  std::vector<uint8_t> part;
+  for (int64_t y = w.y; y < w.y + w.height; ++y) {
+    const auto row = labels.span<uint8_t>().subspan(
+        static_cast<size_t>(y * labels.shape().w + w.x), static_cast<size_t>(w.width));
+    part.insert(part.end(), row.begin(), row.end());
+  }
+  return part;
+}
+
+Confusion score_scene(const Args& args, const ModelFile& model) {
+  const io::Scene scene = open_scene(args.path("--scene"), model);
+  io::ClassMap classes{model.classes, {io::ignore_label}};
+  const Tensor labels = io::read_labels(args.path("--labels"), scene.grid(), classes);
+  std::optional<io::MapWriter> difference;
+  if (args.has("--difference")) {
+    io::MapOptions options;
+    options.classes = {{"agree", {230, 230, 230}}, {"differ", {200, 40, 40}}};
+    options.outputs = 2;
+    options.overwrite = args.overwrite();
+    difference.emplace(args.path("--difference"), scene.grid(), options);
+  }
+  Confusion confusion(static_cast<int64_t>(model.classes.size()));
+  SceneMapper mapper(model, /*logits=*/false);
+  std::optional<cli::Progress> progress;
+  mapper.map(
+      scene,
+      [&](const io::Window& window, const Tensor& values, const Tensor& valid) {
+        const std::vector<uint8_t> predicted = predicted_classes(values, 0.5F);
+        std::vector<uint8_t> truth = labels_in(labels, window);
+        Tensor scored = valid.clone(), map({1, window.height, window.width, 2}, DType::f32);
+        for (size_t i = 0; i < truth.size(); ++i) {
+          if (valid.span<uint8_t>()[i] == 0) truth[i] = io::ignore_label;
+          if (truth[i] == io::ignore_label) scored.span<uint8_t>()[i] = 0;
+          map.span<float>()[2 * i + (truth[i] == predicted[i] ? 0 : 1)] = 1;
+        }
+        confusion.add(truth, predicted);
+        if (difference) difference->write(window, map, scored);
+      },
+      [&](int64_t done, int64_t total) {
+        if (!progress) progress.emplace("scoring", total, "tiles");
+        progress->update(done);
+      });
+  if (difference) difference->finish();
+  return confusion;
+}
+
+void eval(const Args& args) {
+  const bool store = args.has("--data"), scene = args.has("--scene") && args.has("--labels");
+  if (store == scene) throw UsageError("give either --data, or --scene with --labels");
+  register_kernels();
+  const ModelFile model = open_model(args.path("--model"), [&](const Config& stored) {
+    return args.config(stored);
+  });
+  if (model.config.runtime.threads > 0) {
+    set_thread_count(static_cast<int>(model.config.runtime.threads));
+  }
+  const Confusion confusion = store ? score_store(args, model) : score_scene(args, model);
+  const Scores result = scores(confusion);
+  if (args.json()) {
+    std::cout << to_json(result, confusion, model.classes).dump(1) << '\n';
+  } else {
+    std::cout << to_table(result, model.classes);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return cli::run(argc, argv, spec(), eval); }

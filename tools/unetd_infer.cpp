@@ -1,0 +1,158 @@
+// unetd-infer: a model and scenes in, stitched maps on the scenes' grids out.
+#include <algorithm>
+#include <array>
+
+#include "engine/base/threads.h"
+#include "io/gdal_map_writer.h"
+#include "io/gdal_polygons.h"
+#include "io/gdal_quicklook.h"
+#include "kernels/register.h"
+#include "tools/cli.h"
+#include "tools/scene_map.h"
+
+namespace {
+
+using namespace unetd;
+using cli::Args;
+
+constexpr int64_t quicklook_side = 1024;  // pixels
+
+cli::Spec spec() {
+  return {
+      .program = "unetd-infer",
+      .summary = "turn scenes into stitched maps",
+      .description =
+          "Writes a cloud-optimised GeoTIFF on the scene's grid: class indices with colours and "
+          "names, class probabilities, or logits. Pixels without data in the scene are nodata in "
+          "the map.\n\n"
+          "--stitch exact gives the very map that one pass over the whole scene would give, for "
+          "any tile size: tiles read as much of their surroundings as the network can see. "
+          "--stitch blend averages overlapping tiles under a window.",
+      .flags = {{.name = "--model",
+                 .value = "FILE",
+                 .help = "checkpoint of unetd-train, or a UNet as safetensors",
+                 .required = true},
+                {.name = "--scene",
+                 .value = "SCENE",
+                 .help = "GeoTIFF, COG, VRT or folder of band files",
+                 .required = true,
+                 .many = true},
+                {.name = "--out",
+                 .value = "PATH",
+                 .help = "map to write; a folder when several scenes are given",
+                 .required = true},
+                cli::key_flag("--emit", "inference.emit"),
+                cli::key_flag("--tile", "inference.tile"),
+                cli::key_flag("--stitch", "inference.stitch"),
+                cli::key_flag("--window", "inference.window"),
+                cli::key_flag("--overlap", "inference.overlap"),
+                cli::key_flag("--tta", "inference.tta"),
+                {.name = "--quicklook",
+                 .value = "PNG",
+                 .help = "a small picture of scene and map side by side"},
+                {.name = "--polygons",
+                 .value = "GPKG",
+                 .help = "the classes' areas as polygons in a GeoPackage"}},
+      .groups = {"inference"},
+      .overwrite = true,
+      .examples = "unetd-infer --model run/best.ckpt --scene scene.tif --out map.tif "
+                  "--quicklook map.png\n"};
+}
+
+std::array<uint8_t, 3> rgb(const std::string& color) {
+  const auto part = [&](size_t at) {
+    return static_cast<uint8_t>(std::stoi(color.substr(at, 2), nullptr, 16));
+  };
+  return {part(1), part(3), part(5)};
+}
+
+io::MapOptions map_options(const Args& args, const ModelFile& model) {
+  io::MapOptions options;
+  switch (model.config.inference.emit) {
+    case Config::Emit::classes:
+      options.emit = io::Emit::classes;
+      break;
+    case Config::Emit::probabilities:
+      options.emit = io::Emit::probabilities;
+      break;
+    case Config::Emit::logits:
+      options.emit = io::Emit::logits;
+      break;
+  }
+  for (const io::ClassInfo& c : model.classes) options.classes.push_back({c.name, rgb(c.color)});
+  options.outputs = model.unet.classes;
+  options.threshold = 0.5;
+  options.overwrite = args.overwrite();
+  options.metadata = {{"MODEL", args.path("--model").filename().string()}};
+  return options;
+}
+
+// Scene on the left, map on the right.
+Tensor side_by_side(const Tensor& left, const Tensor& right) {
+  const Shape l = left.shape(), r = right.shape();
+  UNETD_CHECK(l.h == r.h && l.c == 4 && r.c == 4, "pictures of ", l, " and ", r);
+  Tensor joined({1, l.h, l.w + r.w, 4}, DType::u8);
+  const auto from_left = left.span<uint8_t>(), from_right = right.span<uint8_t>();
+  const auto to = joined.span<uint8_t>();
+  for (int64_t h = 0; h < l.h; ++h) {
+    auto* row = to.data() + h * (l.w + r.w) * 4;
+    std::copy_n(from_left.data() + h * l.w * 4, l.w * 4, row);
+    std::copy_n(from_right.data() + h * r.w * 4, r.w * 4, row + l.w * 4);
+  }
+  return joined;
+}
+
+void infer_scene(const Args& args, const ModelFile& model, SceneMapper& mapper,
+                 const std::filesystem::path& path, const std::filesystem::path& out) {
+  const io::Scene scene = open_scene(path, model);
+  {
+    io::MapWriter writer(out, scene.grid(), map_options(args, model));
+    std::optional<cli::Progress> progress;
+    mapper.map(
+        scene,
+        [&](const io::Window& window, const Tensor& values, const Tensor& valid) {
+          writer.write(window, values, valid);
+        },
+        [&](int64_t done, int64_t total) {
+          if (!progress) progress.emplace(path.filename().string(), total, "tiles");
+          progress->update(done);
+        });
+    progress.reset();
+    writer.finish();
+  }
+  if (args.has("--quicklook")) {
+    io::write_png(args.path("--quicklook"),
+                  side_by_side(io::scene_picture(scene, {}, quicklook_side),
+                               io::class_picture(out, quicklook_side)),
+                  args.overwrite());
+  }
+  if (args.has("--polygons")) io::polygonise(out, args.path("--polygons"), args.overwrite());
+}
+
+void infer(const Args& args) {
+  const std::vector<std::string> scenes = args.all("--scene");
+  const bool many = scenes.size() > 1, extras = args.has("--quicklook") || args.has("--polygons");
+  if (many && extras) throw UsageError("--quicklook and --polygons take a single --scene");
+  register_kernels();
+  const ModelFile model = open_model(args.path("--model"), [&](const Config& stored) {
+    return args.config(stored);
+  });
+  const auto& config = model.config;
+  if (extras && config.inference.emit != Config::Emit::classes) {
+    throw UsageError("--quicklook and --polygons show classes; use --emit classes");
+  }
+  if (config.runtime.threads > 0) set_thread_count(static_cast<int>(config.runtime.threads));
+  SceneMapper mapper(model, config.inference.emit == Config::Emit::logits);
+  for (const std::string& scene : scenes) {
+    std::filesystem::path out = args.path("--out");
+    if (many) {
+      std::filesystem::create_directories(out);
+      out /= std::filesystem::path(scene).stem().string() + ".tif";
+    }
+    infer_scene(args, model, mapper, scene, out);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return cli::run(argc, argv, spec(), infer); }

@@ -1,0 +1,251 @@
+// unetd-tile: scenes and label rasters in, a patch store out.
+#include <algorithm>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "io/build_store.h"
+#include "tools/cli.h"
+
+namespace {
+
+using namespace unetd;
+using cli::Args;
+using cli::Kind;
+
+cli::Spec spec() {
+  return {
+      .program = "unetd-tile",
+      .summary = "cut labelled scenes into a patch store",
+      .description =
+          "Reads scenes with their label rasters, cuts square patches, divides them into train, "
+          "valid and test by ground (never by patch: neighbours would leak), counts classes and "
+          "band statistics, and writes a patch store for unetd-train.\n\n"
+          "A SCENE is a GeoTIFF, COG or VRT stack or a folder of band files. With --labels naming "
+          "a folder, SCENE is a folder of rasters, too, and files are paired by their stems.\n\n"
+          "A source given by --train, --valid or --test lies in that split as a whole.",
+      .flags =
+          {{.name = "SCENE", .value = "PATH", .help = "scene or folder of scenes", .many = true},
+           {.name = "--labels",
+            .value = "PATH",
+            .help = "label raster of each SCENE in order, or folders of them",
+            .many = true},
+           {.name = "--train",
+            .value = "SCENES=LABELS",
+            .help = "a pair of files or folders for training",
+            .many = true},
+           {.name = "--valid", .value = "SCENES=LABELS", .help = "for validation", .many = true},
+           {.name = "--test", .value = "SCENES=LABELS", .help = "for testing", .many = true},
+           {.name = "--classes",
+            .value = "VALUE=NAME[:#RRGGBB],...",
+            .help = "label values in the order of the class indices, their names and colours",
+            .required = true},
+           {.name = "--ignore",
+            .value = "VALUE,...",
+            .help = "label values to leave out of loss and scores",
+            .fallback = "255"},
+           {.name = "--bands", .value = "NAME,...", .help = "bands to use; all by default"},
+           {.name = "--resampling",
+            .value = "METHOD",
+            .help = "for bands coarser than the finest",
+            .fallback = "bilinear",
+            .choices = {"nearest", "bilinear", "cubic"}},
+           {.name = "--patch",
+            .value = "N",
+            .help = "side of a patch in pixels",
+            .kind = Kind::integer,
+            .fallback = "256"},
+           {.name = "--stride",
+            .value = "N",
+            .help = "pixels between training patches; the patch's side by default",
+            .kind = Kind::integer,
+            .fallback = "0"},
+           {.name = "--samples",
+            .value = "N",
+            .help = "so many random training patches a scene instead of a regular grid",
+            .kind = Kind::integer,
+            .fallback = "0"},
+           {.name = "--min-coverage",
+            .value = "SHARE",
+            .help = "least share of labelled pixels in a patch",
+            .kind = Kind::number,
+            .fallback = "0.5"},
+           {.name = "--split",
+            .value = "METHOD",
+            .help = "scene, blocks, or list:FILE.csv (columns x, y, size, split)",
+            .fallback = "blocks"},
+           {.name = "--valid-share",
+            .value = "SHARE",
+            .help = "of scenes or blocks",
+            .kind = Kind::number,
+            .fallback = "0.15"},
+           {.name = "--test-share",
+            .value = "SHARE",
+            .help = "of scenes or blocks",
+            .kind = Kind::number,
+            .fallback = "0.15"},
+           {.name = "--block",
+            .value = "N",
+            .help = "side of a block in pixels; four patches by default",
+            .kind = Kind::integer,
+            .fallback = "0"},
+           {.name = "--seed",
+            .value = "N",
+            .help = "of the split and the random patches",
+            .kind = Kind::integer,
+            .fallback = "0"},
+           {.name = "--out", .value = "STORE", .help = "folder to write", .required = true}},
+      .json = true,
+      .overwrite = true,
+      .examples = "unetd-tile scene.tif --labels labels.tif \\\n"
+                  "    --classes 0=background,1=snow:#3080ff,2=cloud,3=water --patch 128 --out "
+                  "store\n"};
+}
+
+std::vector<std::string> words(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::istringstream in(text);
+  for (std::string part; std::getline(in, part, separator);) parts.push_back(part);
+  return parts;
+}
+
+int64_t integer(const std::string& text, const char* flag) {
+  size_t used = 0;
+  int64_t value = 0;
+  try {
+    value = std::stoll(text, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  if (used == 0 || used != text.size()) {
+    throw UsageError(str(flag, ": '", text, "' is no whole number"));
+  }
+  return value;
+}
+
+// "1=snow:#3080ff,2=cloud". Classes without a colour get one of a fixed, well-spaced set.
+io::ClassMap class_map(const Args& args) {
+  constexpr const char* palette[] = {"#b5a47a", "#2f6fde", "#6b4fa0", "#f2f2f2", "#7fd0e6",
+                                     "#3f8f3f", "#e07b39", "#c23b4b", "#e6cf4f", "#4a4a4a"};
+  io::ClassMap map;
+  for (const std::string& item : words(args.text("--classes"), ',')) {
+    const size_t equals = item.find('='), colon = item.find(':');
+    if (equals == std::string::npos) {
+      throw UsageError(str("--classes: '", item, "' is not of the form VALUE=NAME"));
+    }
+    const std::string color = colon == std::string::npos
+                                  ? palette[map.classes.size() % std::size(palette)]
+                                  : item.substr(colon + 1);
+    map.classes.push_back({integer(item.substr(0, equals), "--classes"),
+                           item.substr(equals + 1, colon - equals - 1), color});
+  }
+  for (const std::string& value : words(args.text("--ignore"), ',')) {
+    const int64_t ignored = integer(value, "--ignore");
+    const bool is_class = std::any_of(map.classes.begin(), map.classes.end(),
+                                      [&](const auto& c) { return c.value == ignored; });
+    if (!is_class) map.ignore.push_back(ignored);
+  }
+  return map;
+}
+
+void add_sources(std::vector<io::LabelledScene>& sources, const std::filesystem::path& scene,
+                 const std::filesystem::path& labels, std::optional<io::Split> split) {
+  if (!std::filesystem::is_directory(labels)) {
+    sources.push_back({scene, labels, split});
+    return;
+  }
+  const auto pairs = io::pair_by_stem(scene, labels, split);
+  sources.insert(sources.end(), pairs.begin(), pairs.end());
+}
+
+std::vector<io::LabelledScene> sources(const Args& args) {
+  std::vector<io::LabelledScene> all;
+  const auto scenes = args.all("SCENE"), labels = args.all("--labels");
+  if (scenes.size() != labels.size()) {
+    throw UsageError(str(scenes.size(), " scenes but ", labels.size(),
+                         " label rasters; give one --labels for each SCENE"));
+  }
+  for (size_t i = 0; i < scenes.size(); ++i) add_sources(all, scenes[i], labels[i], std::nullopt);
+  for (const auto& [flag, split] : {std::pair{"--train", io::Split::train},
+                                    std::pair{"--valid", io::Split::valid},
+                                    std::pair{"--test", io::Split::test}}) {
+    for (const std::string& pair : args.all(flag)) {
+      const size_t equals = pair.find('=');
+      if (equals == std::string::npos) {
+        throw UsageError(str(flag, ": '", pair, "' is not of the form SCENES=LABELS"));
+      }
+      add_sources(all, pair.substr(0, equals), pair.substr(equals + 1), split);
+    }
+  }
+  if (all.empty()) throw UsageError("no scene is given; see unetd-tile --help");
+  return all;
+}
+
+io::SplitOptions split_options(const Args& args, const std::vector<io::LabelledScene>& sources) {
+  io::SplitOptions options;
+  std::string method = args.text("--split");
+  if (const std::string prefix = "list:"; method.starts_with(prefix)) {
+    options.list = method.substr(prefix.size());
+    method = "list";
+  }
+  if (sources.front().split) method = "scene";
+  options.method = io::parse_split_method(method);
+  options.valid = args.number("--valid-share");
+  options.test = args.number("--test-share");
+  options.block = args.integer("--block");
+  return options;
+}
+
+void print(const io::StoreSchema& schema, bool json) {
+  nlohmann::ordered_json splits;
+  for (size_t s = 0; s < io::split_names.size(); ++s) {
+    const auto patches =
+        std::count_if(schema.patches.begin(), schema.patches.end(),
+                      [&](const auto& p) { return static_cast<size_t>(p.split) == s; });
+    auto& out = splits[io::split_names[s]];
+    out["patches"] = patches;
+    for (size_t c = 0; c < schema.classes.size(); ++c) {
+      out["pixels"][schema.classes[c].name] = schema.class_pixels[s][c];
+    }
+    out["ignored"] = schema.class_pixels[s].back();
+  }
+  if (json) {
+    std::cout << nlohmann::ordered_json{{"patch", schema.patch}, {"splits", splits}}.dump(1)
+              << '\n';
+    return;
+  }
+  for (const auto& [name, split] : splits.items()) {
+    std::cout << name << ": " << split["patches"] << " patches of " << schema.patch << "x"
+              << schema.patch;
+    for (const auto& [cls, pixels] : split["pixels"].items()) {
+      std::cout << ", " << cls << " " << pixels;
+    }
+    std::cout << ", ignored " << split["ignored"] << '\n';
+  }
+}
+
+void tile(const Args& args) {
+  io::BuildOptions options;
+  options.sources = sources(args);
+  options.scene.bands = words(args.text("--bands"), ',');
+  options.scene.resampling = io::parse_resampling(args.text("--resampling"));
+  options.classes = class_map(args);
+  options.split = split_options(args, options.sources);
+  options.sampling = {.patch = args.integer("--patch"),
+                      .stride = args.integer("--stride"),
+                      .samples = args.integer("--samples"),
+                      .min_coverage = args.number("--min-coverage"),
+                      .seed = static_cast<uint64_t>(args.integer("--seed"))};
+  options.out = args.path("--out");
+  options.overwrite = args.overwrite();
+  std::optional<cli::Progress> progress;
+  const io::StoreSchema schema = build_store(options, [&](int64_t done, int64_t total) {
+    if (!progress) progress.emplace("patches", total);
+    progress->update(done);
+  });
+  progress.reset();
+  print(schema, args.json());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return cli::run(argc, argv, spec(), tile); }

@@ -1,0 +1,262 @@
+// unetd-train: a patch store in, a run folder with checkpoints, metrics and a report out.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "engine/base/file.h"
+#include "engine/base/threads.h"
+#include "io/loader.h"
+#include "kernels/register.h"
+#include "tools/cli.h"
+#include "tools/model_file.h"
+#include "tools/run_log.h"
+#include "unet/checkpoint.h"
+
+namespace {
+
+using namespace unetd;
+using cli::Args;
+
+cli::Spec spec() {
+  return {
+      .program = "unetd-train",
+      .summary = "train a UNet on a patch store",
+      .description =
+          "Trains on the store's train split, scores the valid split after each epoch, and keeps "
+          "in the run folder: last.ckpt and the one before it, best.ckpt (highest mean IoU of the "
+          "valid split), metrics.jsonl, config.yml and report.html.\n\n"
+          "SIGINT or SIGTERM ends training after the step in progress; --resume goes on from "
+          "last.ckpt, with the same bits as a run that was never interrupted.",
+      .flags = {{.name = "--data", .value = "STORE", .help = "patch store", .required = true},
+                {.name = "--out", .value = "FOLDER", .help = "run folder", .required = true},
+                cli::key_flag("--preset", "model.preset"),
+                {.name = "--resume",
+                 .help = "go on from the run folder's last checkpoint",
+                 .kind = cli::Kind::toggle},
+                {.name = "--init",
+                 .value = "MODEL",
+                 .help = "start from the parameters of a checkpoint or safetensors file"}},
+      .groups = {"model", "training", "loss", "optimizer", "schedule", "augmentation",
+                 "normalisation", "data"},
+      .overwrite = true,
+      .examples = "unetd-train --data store --out run --set training.epochs=20\n"
+                  "unetd-train --data store --out run --resume\n"};
+}
+
+// One factor a class for the loss, from the configuration and the class counts of the train split.
+std::vector<float> class_weights(const Config& config, const io::StoreSchema& schema,
+                                 int64_t outputs) {
+  const bool bce = config.loss.type == Config::LossType::bce;
+  const Config::Weights& wanted = bce ? config.loss.pos_weight : config.loss.class_weights;
+  if (wanted.kind == Config::Weighting::none) return {};
+  if (wanted.kind == Config::Weighting::list) {
+    if (static_cast<int64_t>(wanted.values.size()) != outputs) {
+      throw UsageError(str(bce ? "loss.pos_weight" : "loss.class_weights", " has ",
+                           wanted.values.size(), " values, the network ", outputs, " outputs"));
+    }
+    return {wanted.values.begin(), wanted.values.end()};
+  }
+  const std::vector<int64_t>& pixels = schema.class_pixels[static_cast<size_t>(io::Split::train)];
+  std::vector<float> weights;
+  double sum = 0, present = 0;
+  for (int64_t c = 0; c < outputs; ++c) {
+    const auto count = static_cast<double>(pixels[static_cast<size_t>(c)]);
+    // A class without a pixel has no loss to weigh.
+    double weight = count > 0 ? 1 / count : 0;
+    if (wanted.kind == Config::Weighting::inverse_sqrt) weight = std::sqrt(weight);
+    weights.push_back(static_cast<float>(weight));
+    sum += weight;
+    present += count > 0 ? 1 : 0;
+  }
+  for (float& w : weights) w = static_cast<float>(w * present / sum);
+  return weights;
+}
+
+io::LoaderOptions loader_options(const Config& c) {
+  io::LoaderOptions options =
+      io::LoaderOptions::training(c.training.batch, static_cast<uint64_t>(c.training.seed));
+  options.crop = c.training.crop;
+  options.shuffle = c.training.shuffle;
+  options.augmentation = {c.augmentation.enabled && c.augmentation.flips,
+                          c.augmentation.enabled && c.augmentation.quarter_turns};
+  options.threads = static_cast<int>(c.data.threads);
+  return options;
+}
+
+// One run: what the loop needs, and what a checkpoint says beside the trainer's state.
+class Run {
+ public:
+  Run(const Args& args, const Config& config, const io::PatchStore& store)
+      : config_(config),
+        folder_(args.path("--out")),
+        schema_(store.schema()),
+        normalisation_(io::Normalisation::fit(
+            static_cast<io::Normalisation::Method>(config.normalisation.method), schema_.dtype,
+            schema_.bands, schema_.statistics)),
+        model_(unet_config(config, static_cast<int64_t>(schema_.bands.size()),
+                           static_cast<int64_t>(schema_.classes.size()))),
+        training_(store, io::Split::train, normalisation_, loader_options(config)),
+        steps_(config.training.steps > 0
+                   ? config.training.steps
+                   : config.training.epochs * training_.batches_per_epoch()),
+        trainer_(config, model_, batch_shape(), steps_,
+                 class_weights(config, schema_, model_.classes)),
+        log_(folder_, schema_.classes) {
+    if (!store.indices(io::Split::valid).empty()) {
+      io::LoaderOptions options = io::LoaderOptions::evaluation(config.training.batch);
+      options.threads = static_cast<int>(config.data.threads);
+      validation_.emplace(store, io::Split::valid, normalisation_, options);
+    }
+  }
+
+  // From scratch, or from the parameters of another model.
+  void begin(const std::filesystem::path& model) {
+    log_.begin();
+    if (model.empty()) return;
+    Checkpoint(model).load(trainer_.params());
+    trainer_.restart_average();
+  }
+
+  void resume() {
+    const Checkpoint checkpoint(folder_ / "last.ckpt");
+    checkpoint.restore(trainer_);
+    const auto state = nlohmann::json::parse(checkpoint.get("run"));
+    training_.restore({state["epoch"], state["position"]});
+    best_ = state["best"];
+    elapsed_before_ = state["seconds"];
+    log_.resume(trainer_.step());
+    log_info("going on from step ", trainer_.step(), " of ", steps_);
+  }
+
+  void loop() {
+    write_file(folder_ / "config.yml", to_yaml(config_));
+    log_info(trainer_.params().trained_count(), " parameters, ", steps_, " steps of ",
+             config_.training.batch, " patches, memory ",
+             trainer_.session().memory().arena >> 20, " MiB");
+    const auto& t = config_.training;
+    const int64_t epoch = training_.batches_per_epoch();
+    const int64_t eval_every = t.eval_every > 0 ? t.eval_every : epoch;
+    cli::Progress progress("training", steps_, "steps");
+    while (trainer_.step() < steps_ && !finished()) {
+      const io::Batch batch = training_.next();
+      const StepResult result = trainer_.train(batch.image, batch.label);
+      const int64_t step = trainer_.step();
+      if (step % t.log_every == 0) log_.train(step, result);
+      progress.update(step, str("loss ", result.loss));
+      const bool evaluated = validation_ && (step % eval_every == 0 || step == steps_);
+      if (evaluated) evaluate(progress);
+      if (t.save_every > 0 ? step % t.save_every == 0 : step % eval_every == 0) save("last", true);
+    }
+    save("last", true);
+  }
+
+  // Ends the run: the report, and the best scores on stdout.
+  void report() const {
+    log_.write_report(config_, model_, trainer_.session().report(), seconds());
+    std::cout << "step " << trainer_.step() << " of " << steps_;
+    if (validation_) std::cout << ", best mean IoU of the valid split " << best_;
+    std::cout << '\n';
+  }
+
+ private:
+  Shape batch_shape() const {
+    const int64_t side = config_.training.crop > 0 ? config_.training.crop : schema_.patch;
+    return {config_.training.batch, side, side, model_.in_channels};
+  }
+
+  double seconds() const {
+    return elapsed_before_ +
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+  bool finished() const {
+    return cli::interrupted() ||
+           (config_.training.minutes > 0 && seconds() > 60 * config_.training.minutes);
+  }
+
+  void evaluate(cli::Progress& progress) {
+    Confusion confusion(static_cast<int64_t>(schema_.classes.size()));
+    double loss = 0, pixels = 0;
+    validation_->restore({});
+    for (int64_t i = 0; i < validation_->batches_per_epoch(); ++i) {
+      const io::Batch batch = validation_->next();
+      const auto labels = batch.label.span<uint8_t>();
+      const auto valid = static_cast<double>(
+          labels.size() - std::count(labels.begin(), labels.end(), io::ignore_label));
+      loss += valid * trainer_.evaluate(batch.image, batch.label, confusion);
+      pixels += valid;
+    }
+    const Scores result = scores(confusion);
+    log_.valid(trainer_.step(), loss / std::max(pixels, 1.0), result, confusion);
+    progress.update(trainer_.step(), str("valid mean IoU ", result.mean_iou));
+    if (!(result.mean_iou > best_)) return;
+    best_ = result.mean_iou;
+    save("best", false);
+  }
+
+  void save(const std::string& name, bool keep_previous) const {
+    Metadata metadata = describe_data(schema_, normalisation_);
+    metadata["config"] = to_yaml(config_);
+    const io::LoaderState state = training_.state();
+    metadata["run"] = nlohmann::json{{"epoch", state.epoch},
+                                     {"position", state.position},
+                                     {"best", best_},
+                                     {"seconds", seconds()}}
+                          .dump();
+    save_checkpoint(folder_ / (name + ".ckpt"), trainer_, metadata, keep_previous);
+  }
+
+  Config config_;
+  std::filesystem::path folder_;
+  const io::StoreSchema& schema_;
+  io::Normalisation normalisation_;
+  UNetConfig model_;
+  io::Loader training_;
+  std::optional<io::Loader> validation_;
+  int64_t steps_;
+  Trainer trainer_;
+  RunLog log_;
+  double best_ = 0, elapsed_before_ = 0;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// What --resume goes on with is the stored configuration; settings of this command line come on top.
+Config run_config(const Args& args, const std::filesystem::path& last) {
+  if (!args.has("--resume")) return args.config();
+  Config stored;
+  apply_yaml(stored, Checkpoint(last).get("config"), last.string());
+  return args.config(stored);
+}
+
+void train(const Args& args) {
+  const std::filesystem::path folder = args.path("--out"), last = folder / "last.ckpt";
+  const bool exists = std::filesystem::exists(last);
+  if (exists && !args.has("--resume") && !args.overwrite()) {
+    throw UserError(str(folder.string(), ": holds a run; go on with --resume, or --overwrite it"));
+  }
+  if (!exists && args.has("--resume")) {
+    throw UserError(str(last.string(), ": there is no checkpoint to resume from"));
+  }
+  const Config config = run_config(args, last);
+  if (config.runtime.threads > 0) set_thread_count(static_cast<int>(config.runtime.threads));
+  register_kernels();
+  const io::PatchStore store = io::PatchStore::open(args.path("--data"));
+  std::error_code failed;
+  std::filesystem::create_directories(folder, failed);
+  if (failed) throw UserError(str("cannot create ", folder.string(), ": ", failed.message()));
+  cli::interrupted();  // from here on a signal ends the loop, not the program
+  Run run(args, config, store);
+  if (args.has("--resume")) {
+    run.resume();
+  } else {
+    run.begin(args.path("--init"));
+  }
+  run.loop();
+  run.report();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return cli::run(argc, argv, spec(), train); }

@@ -1,0 +1,55 @@
+// Scores of a segmentation from one confusion matrix, summed over every pixel of every image. Nothing
+// is averaged over batches or images, so the figures do not depend on how the data were cut.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/tensor/tensor.h"
+
+namespace unetd {
+
+class Confusion {
+ public:
+  explicit Confusion(int64_t classes) : classes_(classes), counts_(classes * classes) {}
+
+  // Pairs of (truth, prediction); truths of 255 (ignore) are left out.
+  void add(std::span<const uint8_t> truth, std::span<const uint8_t> prediction);
+  void add(const Confusion& other);
+
+  int64_t classes() const { return classes_; }
+  int64_t count(int64_t truth, int64_t prediction) const {
+    return counts_[static_cast<size_t>(truth * classes_ + prediction)];
+  }
+  int64_t total() const;
+
+ private:
+  int64_t classes_;
+  std::vector<int64_t> counts_;  // row = truth, column = prediction
+};
+
+// With TP, FP, FN of a class:  IoU = TP / (TP + FP + FN),  Dice (F1) = 2 TP / (2 TP + FP + FN),
+// precision = TP / (TP + FP),  recall = TP / (TP + FN),  accuracy = (TP + TN) / all.
+// A score whose denominator is 0 is NaN: the class occurs in neither map.
+struct ClassScores {
+  double accuracy, iou, dice, precision, recall;
+  int64_t pixels;  // of the truth
+};
+
+struct Scores {
+  std::vector<ClassScores> classes;
+  double accuracy = 0;                     // share of pixels whose class is right
+  double mean_iou = 0, mean_dice = 0;      // over the classes that occur
+  double mean_precision = 0, mean_recall = 0;
+};
+
+Scores scores(const Confusion& confusion);
+
+// The class of each pixel: the channel with the largest value, the first of equals; a single channel
+// tells class 1 from class 0 by exceeding `threshold` (0 for logits, 0.5 for probabilities).
+// values: f32 (n, h, w, c).
+std::vector<uint8_t> predicted_classes(const Tensor& values, float threshold = 0);
+
+}  // namespace unetd

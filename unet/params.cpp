@@ -1,0 +1,113 @@
+#include "unet/params.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/rng.h"
+
+namespace unetd {
+
+void Params::declare(ParamSpec spec) {
+  UNETD_CHECK(!allocated(), spec.name, " is declared after the parameters were allocated");
+  if (const auto known = index_.find(spec.name); known != index_.end()) {
+    UNETD_CHECK(specs_[known->second].shape == spec.shape, spec.name, " is declared as ",
+                specs_[known->second].shape, " and as ", spec.shape);
+    return;
+  }
+  index_.emplace(spec.name, specs_.size());
+  specs_.push_back(std::move(spec));
+}
+
+void Params::allocate(DeviceType device) {
+  device_ = device;
+  const auto place = [&](ParamRole role, int64_t start) {
+    int64_t next = start;
+    for (ParamSpec& s : specs_) {
+      if (s.role != role) continue;
+      s.offset = next;
+      const int64_t count = storage_count(layout_of(device), s.kind, s.shape);
+      next += (count + block - 1) / block * block;  // each starts on a cache line
+    }
+    return next - start;
+  };
+  weight_elements_ = place(ParamRole::weight, 0);
+  vector_elements_ = place(ParamRole::vector, weight_elements_);
+  statistic_elements_ = place(ParamRole::statistic, 0);
+  const auto take = [&](int64_t elements) {
+    return std::make_shared<Buffer>(device, static_cast<size_t>(elements) * sizeof(float));
+  };
+  values_ = take(trained_elements());
+  statistics_ = take(statistic_elements_);
+}
+
+void Params::initialise(uint64_t seed) {
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    const ParamSpec& s = specs_[i];
+    Tensor start(s.shape, DType::f32);
+    Rng rng(seed, i);
+    for (float& x : start.span<float>()) {
+      x = s.bound > 0 ? rng.uniform(-s.bound, s.bound) : s.constant;
+    }
+    write(s.name, start);
+  }
+}
+
+const ParamSpec& Params::spec(std::string_view name) const {
+  const auto found = index_.find(name);
+  UNETD_CHECK(found != index_.end(), "the model has no parameter ", name);
+  return specs_[found->second];
+}
+
+int64_t Params::trained_count() const {
+  int64_t sum = 0;
+  for (const ParamSpec& s : specs_) sum += s.role == ParamRole::statistic ? 0 : s.count();
+  return sum;
+}
+
+std::shared_ptr<Buffer> Params::gradients() {
+  if (!gradients_) gradients_ = std::make_shared<Buffer>(device_, values_->bytes());
+  return gradients_;
+}
+
+Params Params::with_values(std::shared_ptr<Buffer> values) const {
+  UNETD_CHECK(values->bytes() == values_->bytes(), "flat buffers of different layouts");
+  Params other = *this;
+  other.values_ = std::move(values);
+  return other;
+}
+
+Value Params::bind(Graph& g, std::string_view name, bool trainable) {
+  const ParamSpec& s = spec(name);
+  // While a model is only being described there is no memory to point to yet.
+  if (!allocated()) return g.value(s.shape, DType::f32, s.name, s.kind);
+  const Value v = g.external(home(s), s.offset, s.shape, DType::f32, s.name, s.kind);
+  if (trainable && s.role != ParamRole::statistic) {
+    g.require_grad(v, g.external(gradients(), s.offset, s.shape, DType::f32, s.name + ".grad",
+                                 s.kind));
+  }
+  return v;
+}
+
+Tensor Params::read_from(const Buffer& flat, const ParamSpec& s) const {
+  return unpack(flat.data() + static_cast<size_t>(s.offset) * sizeof(float), s.kind,
+                layout_of(device_), s.shape, DType::f32);
+}
+
+void Params::write_to(Buffer& flat, const ParamSpec& s, const Tensor& tensor) const {
+  UNETD_CHECK(tensor.shape() == s.shape && tensor.dtype() == DType::f32, s.name, " has shape ",
+              s.shape, ", given ", tensor.shape());
+  pack(tensor, s.kind, layout_of(device_),
+       flat.data() + static_cast<size_t>(s.offset) * sizeof(float));
+}
+
+Tensor Params::read(std::string_view name) const {
+  const ParamSpec& s = spec(name);
+  return read_from(*home(s), s);
+}
+
+void Params::write(std::string_view name, const Tensor& tensor) {
+  const ParamSpec& s = spec(name);
+  write_to(*home(s), s, tensor);
+}
+
+}  // namespace unetd

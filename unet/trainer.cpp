@@ -1,0 +1,179 @@
+#include "unet/trainer.h"
+
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "unet/schedule.h"
+
+namespace unetd {
+
+Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights,
+                        const Config& config) {
+  return config.loss.type == Config::LossType::bce ? bce_with_logits(g, logits, labels, weights)
+                                                   : cross_entropy(g, logits, labels, weights);
+}
+
+namespace {
+
+constexpr int64_t scalar_count = sizeof(OptimizerScalars) / sizeof(float);
+
+// Records clipping, AdamW and the moving average for elements [begin, begin + count) of the flat
+// buffers, with or without weight decay.
+struct OptimizerRecorder {
+  Graph& g;
+  const Config& config;
+  Params& params;
+  const OptimizerState& state;
+  Value scalars, norm;
+
+  Value flat(const std::shared_ptr<Buffer>& buffer, const char* name, int64_t begin,
+             int64_t count) const {
+    return g.external(buffer, begin, {1, 1, 1, count}, DType::f32, name);
+  }
+  void update(int64_t begin, int64_t count, double weight_decay) const {
+    if (count == 0) return;
+    const auto& o = config.optimizer;
+    const AdamW problem{count,
+                        static_cast<float>(o.beta1),
+                        static_cast<float>(o.beta2),
+                        static_cast<float>(o.eps),
+                        static_cast<float>(weight_decay),
+                        static_cast<float>(o.clip_norm)};
+    const Value values = flat(params.values(), "params", begin, count);
+    g.emit(problem, {flat(params.gradients(), "gradients", begin, count), scalars, norm},
+           {values, flat(state.m, "adamw.m", begin, count),
+            flat(state.v, "adamw.v", begin, count)});
+    if (!state.average) return;
+    g.emit(Ema{count}, {values, scalars}, {flat(state.average, "average", begin, count)});
+  }
+};
+
+}  // namespace
+
+Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int64_t steps,
+                 std::span<const float> class_weights)
+    : config_(config),
+      model_(model),
+      device_(open_device(config.runtime.device)),
+      class_weights_(class_weights.begin(), class_weights.end()),
+      params_(unet_params(model, device_)),
+      steps_(steps) {
+  UNETD_CHECK(class_weights_.empty() ||
+                  static_cast<int64_t>(class_weights_.size()) == model.classes,
+              class_weights_.size(), " weights for ", model.classes, " classes");
+  params_.initialise(static_cast<uint64_t>(config.training.seed));
+  const auto state = [&] { return std::make_shared<Buffer>(device_, params_.values()->bytes()); };
+  optimizer_ = {state(), state(), config.training.ema_decay > 0 ? state() : nullptr};
+  restart_average();
+  training_ = record_training(batch);
+}
+
+void Trainer::restart_average() {
+  if (!optimizer_.average) return;
+  std::memcpy(optimizer_.average->data(), params_.values()->data(), params_.values()->bytes());
+}
+
+Params Trainer::inference_params() const {
+  return optimizer_.average ? params_.with_values(optimizer_.average) : params_;
+}
+
+SessionOptions Trainer::session_options() const {
+  return {.device = device_, .kernels = KernelChoice(config_.runtime.kernels)};
+}
+
+std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch) {
+  auto r = std::make_unique<Recorded>();
+  r->shape = batch;
+  Graph g;
+  r->image = g.input(batch, DType::f32, "image");
+  r->labels = g.input({batch.n, batch.h, batch.w, 1}, DType::u8, "labels", Kind::dense);
+  r->scalars = g.input({1, 1, 1, scalar_count}, DType::f32, "scalars", Kind::dense);
+  if (!class_weights_.empty()) {
+    r->weights = g.input({1, 1, 1, model_.classes}, DType::f32, "class_weights");
+  }
+  const Value logits = unet(g, params_, model_, r->image, Mode::training);
+  r->loss = segmentation_loss(g, logits, r->labels, r->weights, config_);
+  g.backward(r->loss);
+
+  const int64_t all = params_.trained_elements(), filters = params_.weight_elements();
+  r->norm = g.value({1, 1, 1, 1}, DType::f32, "grad_norm", Kind::dense);
+  const Value gradients =
+      g.external(params_.gradients(), 0, {1, 1, 1, all}, DType::f32, "gradients");
+  g.emit(GlobalNorm{all}, {gradients}, {r->norm});
+  g.mark_output(r->norm);
+  const OptimizerRecorder optimizer{g, config_, params_, optimizer_, r->scalars, r->norm};
+  const double decay = config_.optimizer.weight_decay;
+  optimizer.update(0, filters, decay);
+  optimizer.update(filters, all - filters, config_.optimizer.decay_norm_and_bias ? decay : 0);
+
+  r->session = std::make_unique<Session>(g, session_options());
+  if (r->weights) {
+    r->session->write(r->weights,
+                      Tensor::from<float>({1, 1, 1, model_.classes}, class_weights_));
+  }
+  return r;
+}
+
+OptimizerScalars Trainer::scalars() const {
+  const auto& o = config_.optimizer;
+  const auto t = static_cast<double>(step_ + 1);
+  // Early averages follow the parameters closely: a plain decay would hold on to the start for
+  // 1 / (1 - decay) steps.
+  const double ema = std::min(config_.training.ema_decay, t / (t + 10));
+  return {static_cast<float>(learning_rate(config_, step_, steps_)),
+          static_cast<float>(1 - std::pow(o.beta1, t)),
+          static_cast<float>(std::sqrt(1 - std::pow(o.beta2, t))), static_cast<float>(ema)};
+}
+
+StepResult Trainer::train(const Tensor& image, const Tensor& labels) {
+  Session& session = *training_->session;
+  const OptimizerScalars now = scalars();
+  std::memcpy(session.data(training_->scalars), &now, sizeof now);
+  session.write(training_->image, image);
+  session.write(training_->labels, labels);
+  session.run();
+  const StepResult result{session.scalar(training_->loss), session.scalar(training_->norm),
+                          now.learning_rate};
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
+    throw Error(str("step ", step_ + 1, ": loss ", result.loss, ", gradient norm ",
+                    result.grad_norm, "; lower optimizer.lr or look for extreme input values"));
+  }
+  ++step_;
+  return result;
+}
+
+Trainer::Recorded& Trainer::evaluation(Shape batch) {
+  if (evaluation_ && evaluation_->shape == batch) return *evaluation_;
+  evaluation_.reset();  // gives its arena back before the next is taken
+  auto r = std::make_unique<Recorded>();
+  r->shape = batch;
+  Graph g;
+  r->image = g.input(batch, DType::f32, "image");
+  r->labels = g.input({batch.n, batch.h, batch.w, 1}, DType::u8, "labels", Kind::dense);
+  Params params = inference_params();
+  r->logits = unet(g, params, model_, r->image, Mode::evaluation);
+  g.mark_output(r->logits);
+  r->loss = segmentation_loss(g, r->logits, r->labels, {}, config_);
+  r->session = std::make_unique<Session>(g, session_options());
+  evaluation_ = std::move(r);
+  return *evaluation_;
+}
+
+double Trainer::evaluate(const Tensor& image, const Tensor& labels, Confusion& confusion) {
+  Recorded& r = evaluation(image.shape());
+  r.session->write(r.image, image);
+  r.session->write(r.labels, labels);
+  r.session->run();
+  confusion.add(labels.span<uint8_t>(), predicted_classes(r.session->read(r.logits)));
+  return r.session->scalar(r.loss);
+}
+
+Tensor Trainer::predict(const Tensor& image) {
+  Recorded& r = evaluation(image.shape());
+  r.session->write(r.image, image);
+  r.session->run();
+  return r.session->read(r.logits);
+}
+
+}  // namespace unetd

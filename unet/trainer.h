@@ -1,0 +1,83 @@
+// Training: one recorded step (forward, loss, backward, clipping, AdamW, moving average) that is
+// replayed for every batch, and evaluation on the same parameters.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "engine/autograd/session.h"
+#include "engine/op/optimizer.h"
+#include "unet/config.h"
+#include "unet/metrics.h"
+#include "unet/model.h"
+
+namespace unetd {
+
+// The loss that the configuration asks for; `weights` may be absent.
+Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, const Config& config);
+
+// The state of AdamW and of the moving average: flat buffers in the layout of Params::values().
+struct OptimizerState {
+  std::shared_ptr<Buffer> m, v;
+  std::shared_ptr<Buffer> average;  // null without training.ema_decay
+};
+
+struct StepResult {
+  double loss = 0, grad_norm = 0, learning_rate = 0;
+};
+
+class Trainer {
+ public:
+  // `batch` is the shape of every image tensor; `steps` the length of the schedule; `class_weights`
+  // one factor a class for the configured loss, or empty for none.
+  Trainer(const Config& config, const UNetConfig& model, Shape batch, int64_t steps,
+          std::span<const float> class_weights);
+
+  // One optimiser step. image: f32 (n, h, w, c) normalised; labels: u8 (n, h, w, 1), 255 ignored.
+  // Throws Error when loss or gradient are not finite, naming the step.
+  StepResult train(const Tensor& image, const Tensor& labels);
+
+  // Adds the predictions for a batch of any size to the confusion matrix and returns the mean loss
+  // over its valid pixels. Uses the moving average of the parameters where there is one.
+  double evaluate(const Tensor& image, const Tensor& labels, Confusion& confusion);
+  // Logits of the network that evaluate() scores.
+  Tensor predict(const Tensor& image);
+
+  int64_t step() const { return step_; }
+  void set_step(int64_t step) { step_ = step; }
+  int64_t steps() const { return steps_; }
+  const UNetConfig& model() const { return model_; }
+  Params& params() { return params_; }
+  const Params& params() const { return params_; }
+  // What inference should use: the moving average where there is one.
+  Params inference_params() const;
+  OptimizerState& optimizer() { return optimizer_; }
+  const OptimizerState& optimizer() const { return optimizer_; }
+  // After the parameters were set from outside: the average starts from them.
+  void restart_average();
+  Session& session() { return *training_->session; }
+  const Session& session() const { return *training_->session; }
+
+ private:
+  struct Recorded {  // a graph's session with the values that are read or written
+    std::unique_ptr<Session> session;
+    Value image, labels, weights, scalars, logits, loss, norm;
+    Shape shape;
+  };
+  std::unique_ptr<Recorded> record_training(Shape batch);
+  Recorded& evaluation(Shape batch);
+  SessionOptions session_options() const;
+  OptimizerScalars scalars() const;
+
+  Config config_;
+  UNetConfig model_;
+  DeviceType device_;
+  std::vector<float> class_weights_;
+  Params params_;
+  OptimizerState optimizer_;
+  int64_t step_ = 0, steps_;
+  std::unique_ptr<Recorded> training_, evaluation_;
+};
+
+}  // namespace unetd
