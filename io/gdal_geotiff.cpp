@@ -63,7 +63,7 @@ struct GeoTiffWriter::State {
   }
 };
 
-GeoTiffWriter::GeoTiffWriter(std::filesystem::path target, const Grid& grid, DType dtype,
+GeoTiffWriter::GeoTiffWriter(const std::filesystem::path& target, const Grid& grid, DType dtype,
                              const std::vector<GeoTiffBand>& bands, bool overwrite) {
   gdal_init();
   refuse_existing(target, overwrite);

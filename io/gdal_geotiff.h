@@ -26,7 +26,7 @@ class GeoTiffWriter {
  public:
   // `dtype`: u8, u16, i16 or f32. Throws UserError if `target` exists (without `overwrite`) or its
   // folder cannot be written to.
-  GeoTiffWriter(std::filesystem::path target, const Grid& grid, DType dtype,
+  GeoTiffWriter(const std::filesystem::path& target, const Grid& grid, DType dtype,
                 const std::vector<GeoTiffBand>& bands, bool overwrite);
   GeoTiffWriter(GeoTiffWriter&&) noexcept;
   GeoTiffWriter& operator=(GeoTiffWriter&&) noexcept;

@@ -19,9 +19,10 @@ Tensor class_picture(const std::filesystem::path& map, int64_t long_side);
 
 // RGBA of three bands, by name or by position from 1. None given: B04, B03, B02 if the scene has
 // them, else its first three, or its first one in grey. Valid pixels are averaged over each cell
-// and stretched from the 2nd to the 98th percentile of each band. Reads the scene once in strips
-// (all its bands: open it with the three alone where reading is slow). Throws UsageError for a band
-// the scene has not, or for a number of bands other than 1 or 3.
+// and stretched from the 2nd to the 98th percentile of each band; a gamma above 1 then brightens
+// the dark (land among clouds). Reads the scene once in strips (all its bands: open it with the
+// three alone where reading is slow). Throws UsageError for a band the scene has not, or for a
+// number of bands other than 1 or 3.
 Tensor scene_picture(const Scene& scene, const std::vector<std::string>& bands, int64_t long_side,
                      double gamma = 1);
 

@@ -6,10 +6,11 @@
 #include "io/pixel_type.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <limits>
 #include <map>
-#include <regex>
+#include <sstream>
 #include <type_traits>
 #include <utility>
 
@@ -98,14 +99,20 @@ const RasterBand& checked_band(const Dataset& file, int index) {
   return band;
 }
 
-// The Sentinel-2 band a file name speaks of: "T29UNU_20221005_B8A_20m.jp2" -> "B8A".
+// The Sentinel-2 band that a word of a file name is: "T29UNU_20221005_B8A_20m.jp2" -> "B8A".
 std::string band_token(const fs::path& path) {
-  static const std::regex token("(^|[^A-Za-z0-9])(B0[1-9]|B1[0-2]|B8A)($|[^A-Za-z0-9])");
   static const std::vector<std::string> suffixes = {".tif", ".tiff", ".jp2", ".vrt", ".img"};
-  const std::string suffix = path.extension().string(), stem = path.stem().string();
-  std::smatch match;
-  if (std::find(suffixes.begin(), suffixes.end(), suffix) == suffixes.end()) return "";
-  return std::regex_search(stem, match, token) ? match[2].str() : "";
+  const auto known = [](const std::vector<std::string>& list, const std::string& word) {
+    return std::find(list.begin(), list.end(), word) != list.end();
+  };
+  if (!known(suffixes, path.extension().string())) return "";
+  std::string words = path.stem().string();
+  for (char& c : words)
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = ' ';
+  std::istringstream in(words);
+  for (std::string word; in >> word;)
+    if (known(sentinel_bands, word)) return word;
+  return "";
 }
 
 std::vector<fs::path> files_of_folder(const fs::path& folder) {

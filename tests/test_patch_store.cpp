@@ -190,7 +190,7 @@ TEST_CASE("store: windows cover a scene that patches do not divide", "[io]") {
   Grid grid;
   grid.width = 50;
   grid.height = 41;
-  std::vector<int> covered(50 * 41);
+  std::vector<int> covered(2050);
   for (const Window& w : grid_windows(grid, 20, 20)) {
     const Window inner = intersection(w, grid.whole());
     for (int64_t y = inner.y; y < inner.y + inner.height; ++y)
@@ -198,7 +198,7 @@ TEST_CASE("store: windows cover a scene that patches do not divide", "[io]") {
   }
   CHECK(std::count(covered.begin(), covered.end(), 1) == std::ssize(covered));
   grid.width = 40;
-  CHECK(grid_windows(grid, 20, 10).size() == 3 * 4);  // no window that repeats an edge
+  CHECK(grid_windows(grid, 20, 10).size() == 12);  // 3 rows of 4: no window that repeats an edge
 }
 
 TEST_CASE("store: listed tiles are taken as they are, training keeps off the others", "[io]") {
@@ -501,7 +501,7 @@ TEST_CASE("store: the real scene by its list of tiles", "[io][data]") {
   CHECK(store.schema().bands[0].offset == Approx(-0.1));
   // The list's own count of the first tile's land pixels.
   const PatchView first = store.view(0);
-  CHECK(std::count(first.label, first.label + 128 * 128, 0) == 11275);
+  CHECK(std::count(first.label, first.label + 16384, 0) == 11275);
 }
 
 TEST_CASE("store: real pairs of images and masks by stem", "[io][data]") {

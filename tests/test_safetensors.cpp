@@ -4,8 +4,8 @@
 #include "engine/tensor/safetensors.h"
 #include "tests/support/temp_folder.h"
 
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -44,7 +44,7 @@ TEST_CASE("safetensors: what is written is read", "[io]") {
   CHECK(file.info("z.first").begin == 0);
   CHECK(file.info("a.second").begin == 24);
   CHECK(file.bytes("empty").empty());
-  CHECK(std::memcmp(file.bytes("z.first").data(), first.data(), 24) == 0);
+  CHECK(std::ranges::equal(file.bytes("z.first"), bytes_of(first)));
   CHECK(reinterpret_cast<uintptr_t>(file.bytes("z.first").data()) % 8 == 0);
   CHECK_THROWS_AS(file.info("absent"), UserError);
   CHECK_THROWS_WITH(file.bytes("absent"), Catch::Contains("absent") && Catch::Contains("a.safe"));

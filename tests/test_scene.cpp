@@ -34,7 +34,7 @@ std::string refusal(F&& action) {
   try {
     action();
   } catch (const UserError& e) {
-    const std::string text = e.what();
+    std::string text = e.what();
     CHECK(text.find('\n') == std::string::npos);
     return text;
   }
@@ -73,12 +73,12 @@ TEST_CASE("scene: a stack gives its bands by name, in the order asked for", "[io
   const Raster raster = scene.read({5, 7, 33, 20});
   CHECK(raster.image.shape() == Shape{1, 20, 33, 2});
   const auto image = raster.image.span<uint16_t>();
-  for (int64_t i = 0; i < 20 * 33; ++i) {
+  for (int64_t i = 0; i < 660; ++i) {
     CHECK(image[2 * i] == ramp(2, 7 + i / 33, 5 + i % 33));
     CHECK(image[2 * i + 1] == ramp(0, 7 + i / 33, 5 + i % 33));
   }
   const auto valid = raster.valid.span<uint8_t>();
-  CHECK(std::accumulate(valid.begin(), valid.end(), 0) == 20 * 33);
+  CHECK(std::accumulate(valid.begin(), valid.end(), 0) == 660);
 }
 
 TEST_CASE("scene: a wrong band name lists those there are", "[io]") {
@@ -191,7 +191,7 @@ TEST_CASE("scene: a folder of band files is one scene on the finest grid", "[io]
     }
     // A window holds the same numbers as the whole.
     const Raster part = scene.read({7, 5, 11, 6});
-    for (int64_t i = 0; i < 11 * 6 * 3; ++i)
+    for (int64_t i = 0; i < 198; ++i)
       CHECK(part.image.span<uint16_t>()[i] ==
             image[((i / 33 + 5) * 72 + i % 33 / 3 + 7) * 3 + i % 3]);
   }
@@ -199,8 +199,7 @@ TEST_CASE("scene: a folder of band files is one scene on the finest grid", "[io]
   nearest.resampling = Resampling::nearest;
   nearest.bands = {"B01", "B02"};
   const Raster raster = Scene::open(folder.path(), nearest).read({0, 0, 72, 72});
-  CHECK(raster.image.span<uint16_t>()[(7 * 72 + 13) * 2] ==
-        static_cast<uint16_t>(plane(60)(0, 1, 2)));
+  CHECK(raster.image.span<uint16_t>()[1034] == static_cast<uint16_t>(plane(60)(0, 1, 2)));
 }
 
 TEST_CASE("scene: holes in a coarse band neither spread nor bleed", "[io]") {
@@ -368,9 +367,9 @@ TEST_CASE("scene: masks, nodata and alpha of real files", "[io][data]") {
   const int64_t by_nodata = valid_pixels("rasterio/RGB.byte.tif");
   const int64_t by_mask = valid_pixels("rasterio/RGB2.byte.tif");
   CHECK(by_nodata > 300000);
-  CHECK(by_nodata < 791 * 718);
+  CHECK(by_nodata < 567938);
   CHECK(by_mask > 300000);
-  CHECK(by_mask < 791 * 718);
+  CHECK(by_mask < 567938);
   const Scene alpha = Scene::open(folder / "rasterio/alpha.tif");
   CHECK(alpha.bands().size() == 3);
   CHECK(valid_pixels("gdal-gcore/nan32_nodata.tif") == valid_pixels("gdal-gcore/nan32.tif"));

@@ -102,7 +102,7 @@ __global__ void rotate_dynamic(int* y) {
 
 TEST_CASE("dynamic shared memory belongs to the block", "[simt][unit]") {
   in_every_order([] {
-    std::vector<int> y(3 * 50);
+    std::vector<int> y(150);
     launch(rotate_dynamic, {3}, {50}, 50 * sizeof(int), {}, y.data());
     for (int i = 0; i < 150; ++i) {
       CHECK(y[static_cast<size_t>(i)] == i / 50 * 100 + (i % 50 + 1) % 50);
@@ -287,7 +287,9 @@ __global__ void sum_rows(float* y, const float* x, int rows) {
   SIMT_SHARED(Stages, stages);
   const unsigned t = threadIdx.x;
   const auto fetch = [&](int row) {
-    if (row < rows) simt::copy_async16(stages[row % 2][t], x + (row * 32 + t) * 4, row != 2);
+    if (row < rows)
+      simt::copy_async16(stages[row % 2][t], x + 4 * int64_t{row * 32 + static_cast<int>(t)},
+                         row != 2);
     simt::copy_commit();
   };
   float sum = 0;
@@ -340,7 +342,7 @@ __global__ void load_matrices(uint32_t* plain, uint32_t* transposed) {
 template <int N>
 void check_load_matrices() {
   in_every_order([] {
-    std::vector<uint32_t> plain(32 * N), transposed(32 * N);
+    std::vector<uint32_t> plain(size_t{32} * N), transposed(size_t{32} * N);
     launch(load_matrices<N>, {1}, {32}, 0, {}, plain.data(), transposed.data());
     for (uint32_t l = 0; l < 32; ++l) {
       const uint32_t row = l / 4, column = l % 4 * 2;

@@ -104,7 +104,7 @@ template <bool waits>
 __global__ void copy_row(float* y, const float* x) {
   using Row = float[32][4];
   SIMT_SHARED(Row, row);
-  simt::copy_async16(row[threadIdx.x], x + 4 * threadIdx.x);
+  simt::copy_async16(row[threadIdx.x], x + size_t{4} * threadIdx.x);
   simt::copy_commit();
   if (waits) simt::copy_wait<0>();
   y[threadIdx.x] = row[threadIdx.x][0];
@@ -139,7 +139,7 @@ TEST_CASE("a read outside a buffer", "[simt][unit]") {
     CHECK_THAT(report, Contains("test_simt_bugs.cpp"));
     return;
   }
-  std::vector<float> guarded(3 * 32, std::numeric_limits<float>::quiet_NaN());
+  std::vector<float> guarded(96, std::numeric_limits<float>::quiet_NaN());
   std::fill_n(guarded.begin() + 32, 32, 1.F);
   launch(blur_without_halo, {1}, {32}, 0, {}, y.data(), guarded.data() + 32);
   CHECK((std::isnan(y.front()) && std::isnan(y.back())));
@@ -251,7 +251,7 @@ TEST_CASE("half the block at a barrier, half in a shuffle", "[simt][unit]") {
 }
 
 __global__ void different_barriers() {
-  if (threadIdx.x < 32) {
+  if (threadIdx.x < 32) {  // NOLINT(bugprone-branch-clone): that is the bug
     __syncthreads();
   } else {
     __syncthreads();

@@ -74,7 +74,8 @@ TEST_CASE("any rows of a synthetic scene can be rendered alone", "[unit]") {
   for (int64_t b = 0; b < bands; ++b)
     CHECK(std::equal(part.dn.begin() + b * 30 * 128, part.dn.begin() + (b + 1) * 30 * 128,
                      whole.dn.begin() + (b * 128 + 40) * 128));
-  CHECK(std::equal(part.labels.begin(), part.labels.end(), whole.labels.begin() + 40 * 128));
+  CHECK(
+      std::equal(part.labels.begin(), part.labels.end(), whole.labels.begin() + int64_t{40} * 128));
 }
 
 TEST_CASE("every class has its share of a synthetic scene", "[slow]") {
@@ -131,7 +132,7 @@ TEST_CASE("the files of a synthetic scene say what they hold", "[unit]") {
   const io::Dataset dem = io::Dataset::open(o.folder / "dem.tif");
   CHECK(io::same_grid(scene.grid(), dem.grid()));
   CHECK(dem.bands()[0].dtype == DType::f32);
-  std::vector<float> height(96 * 96);
+  std::vector<float> height(size_t{96} * 96);
   const std::array<int, 1> first = {0};
   dem.read(dem.grid().whole(), first, DType::f32, height.data());
   CHECK(std::all_of(height.begin(), height.end(),

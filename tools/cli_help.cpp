@@ -44,8 +44,8 @@ Row row_of(const Flag& flag) {
 }
 
 std::vector<Row> rows_of(const std::vector<Flag>& flags) {
-  std::vector<Row> rows;
-  for (const Flag& flag : flags) rows.push_back(row_of(flag));
+  std::vector<Row> rows(flags.size());
+  std::transform(flags.begin(), flags.end(), rows.begin(), row_of);
   return rows;
 }
 

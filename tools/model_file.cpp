@@ -1,6 +1,7 @@
 #include "tools/model_file.h"
 
 #include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 namespace unetd {
@@ -74,7 +75,8 @@ ModelFile open_model(const std::filesystem::path& path,
   checkpoint.load(model.params);
   model.metadata = checkpoint.metadata();
   try {
-    model.classes = stored_classes(checkpoint.get("classes"), std::max<int64_t>(model.unet.classes, 2));
+    model.classes =
+        stored_classes(checkpoint.get("classes"), std::max<int64_t>(model.unet.classes, 2));
     if (const std::string bands = checkpoint.get("bands"); !bands.empty()) {
       model.bands = json::parse(bands).get<std::vector<std::string>>();
     }

@@ -3,13 +3,13 @@
 // values: bands by position, numbered classes, no normalisation.
 #pragma once
 
-#include <filesystem>
-#include <string>
-#include <vector>
-
 #include "io/normalise.h"
 #include "io/patch_store.h"
 #include "unet/checkpoint.h"
+
+#include <filesystem>
+#include <string>
+#include <vector>
 
 namespace unetd {
 

@@ -1,13 +1,14 @@
 #include "tools/report.h"
 
+#include "engine/base/file.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
 
-#include "engine/base/file.h"
+#include <nlohmann/json.hpp>
 
 namespace unetd {
 namespace {
@@ -44,8 +45,7 @@ std::string fixed(double x, int digits) {
 }
 
 double score(const json& object, const char* key) {
-  return object.contains(key) && object[key].is_number() ? object[key].get<double>()
-                                                         : std::nan("");
+  return object.contains(key) && object[key].is_number() ? object[key].get<double>() : std::nan("");
 }
 
 // A line chart. Both axes begin at the smallest and end at the largest value shown.
@@ -165,8 +165,7 @@ std::string kernels_table(const std::vector<Session::NodeReport>& nodes) {
   out << "<h2>Kernels of the training step</h2><table><tr><th>operation</th><th>implementation"
          "</th><th>nodes</th></tr>";
   for (const auto& [key, n] : count) {
-    out << "<tr><th>" << key.first << "</th><td>" << key.second << "</td><td>" << n
-        << "</td></tr>";
+    out << "<tr><th>" << key.first << "</th><td>" << key.second << "</td><td>" << n << "</td></tr>";
   }
   out << "</table>\n";
   return out.str();
@@ -187,11 +186,11 @@ void write_report(const std::filesystem::path& file, const ReportData& data) {
   const History h(data.metrics, data.classes.size());
   std::ostringstream out;
   const std::string title = file.parent_path().filename().string();
-  out << "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>unetd: "
-      << escaped(title) << "</title><style>" << style << "</style><h1>" << escaped(title)
-      << "</h1><p>UNet of width " << data.model.width << " and depth " << data.model.depth << ", "
-      << data.model.in_channels << " bands, " << data.model.classes << " outputs; trained for "
-      << fixed(data.seconds / 60, 1) << " minutes.</p>\n";
+  out << "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>unetd: " << escaped(title)
+      << "</title><style>" << style << "</style><h1>" << escaped(title) << "</h1><p>UNet of width "
+      << data.model.width << " and depth " << data.model.depth << ", " << data.model.in_channels
+      << " bands, " << data.model.classes << " outputs; trained for " << fixed(data.seconds / 60, 1)
+      << " minutes.</p>\n";
   std::vector<Curve> iou{{"mean", "#222222", h.mean_iou}};
   for (size_t c = 0; c < data.classes.size(); ++c) {
     iou.push_back({data.classes[c].name, data.classes[c].color, h.class_iou[c]});

@@ -1,13 +1,13 @@
 // report.html of a training run: one self-contained page, curves as inline SVG.
 #pragma once
 
-#include <filesystem>
-#include <string>
-#include <vector>
-
 #include "engine/autograd/session.h"
 #include "io/labels.h"
 #include "unet/model.h"
+
+#include <filesystem>
+#include <string>
+#include <vector>
 
 namespace unetd {
 

@@ -1,13 +1,14 @@
 #include "tools/run_log.h"
 
-#include <iomanip>
-#include <nlohmann/json.hpp>
-#include <sstream>
-#include <utility>
-
 #include "engine/base/file.h"
 #include "tools/report.h"
 #include "tools/scores_json.h"
+
+#include <iomanip>
+#include <sstream>
+#include <utility>
+
+#include <nlohmann/json.hpp>
 
 namespace unetd {
 
@@ -53,22 +54,19 @@ void RunLog::train(int64_t step, const StepResult& r) {
 
 void RunLog::valid(int64_t step, double loss, const Scores& scores, const Confusion& confusion) {
   append(nlohmann::ordered_json{
-             {"step", step},
-             {"valid_loss", loss},
-             {"valid", to_json(scores, confusion, classes_)}}
+             {"step", step}, {"valid_loss", loss}, {"valid", to_json(scores, confusion, classes_)}}
              .dump() +
          "\n");
 }
 
 void RunLog::write_report(const Config& config, const UNetConfig& model,
                           const std::vector<Session::NodeReport>& nodes, double seconds) const {
-  unetd::write_report(folder_ / "report.html",
-                      {.metrics = read_file(file()),
-                       .config = to_yaml(config),
-                       .classes = classes_,
-                       .model = model,
-                       .nodes = nodes,
-                       .seconds = seconds});
+  unetd::write_report(folder_ / "report.html", {.metrics = read_file(file()),
+                                                .config = to_yaml(config),
+                                                .classes = classes_,
+                                                .model = model,
+                                                .nodes = nodes,
+                                                .seconds = seconds});
 }
 
 }  // namespace unetd

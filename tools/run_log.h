@@ -1,15 +1,15 @@
-// The record of a training run: metrics.jsonl, one JSON object a line, written as training goes, and
-// report.html at its end.
+// The record of a training run: metrics.jsonl, one JSON object a line, written as training goes,
+// and report.html at its end.
 #pragma once
-
-#include <filesystem>
-#include <fstream>
-#include <vector>
 
 #include "engine/autograd/session.h"
 #include "io/labels.h"
 #include "unet/metrics.h"
 #include "unet/trainer.h"
+
+#include <filesystem>
+#include <fstream>
+#include <vector>
 
 namespace unetd {
 

@@ -22,8 +22,9 @@ SceneMapper::SceneMapper(const ModelFile& model, bool logits)
                   .kernels = KernelChoice(model.config.runtime.kernels)}) {
   const bool exact = model.config.inference.stitch == Config::Stitch::exact;
   if (views_ > 1 && (exact || logits)) {
-    throw UsageError("--tta averages probabilities of turned tiles, which an exact map has none "
-                     "of; use it with --stitch blend and --emit classes or probabilities");
+    throw UsageError(
+        "--tta averages probabilities of turned tiles, which an exact map has none "
+        "of; use it with --stitch blend and --emit classes or probabilities");
   }
 }
 
@@ -48,8 +49,7 @@ void SceneMapper::map(const io::Scene& scene, const io::MapSink& sink,
   const auto predict = [&](const Tensor& raw, const Tensor& valid, const io::Window& w) {
     Tensor image(raw.shape(), DType::f32);
     normalisation.apply(raw, valid, image.span<float>().data());
-    const ScenePlace place =
-        exact ? ScenePlace{w.y, w.x, grid.height, grid.width} : ScenePlace{};
+    const ScenePlace place = exact ? ScenePlace{w.y, w.x, grid.height, grid.width} : ScenePlace{};
     return logits_ ? predictor_.logits(image, place)
                    : predictor_.probabilities(image, model_.independent(), views_, place);
   };

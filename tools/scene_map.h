@@ -1,12 +1,12 @@
 // Runs a model over a whole scene: what unetd-infer writes and unetd-eval scores.
 #pragma once
 
-#include <optional>
-
 #include "io/scene.h"
 #include "io/stitch.h"
 #include "tools/model_file.h"
 #include "unet/predictor.h"
+
+#include <optional>
 
 namespace unetd {
 

@@ -1,10 +1,11 @@
 #include "tools/scores_json.h"
 
-#include <nlohmann/json.hpp>
 #include <algorithm>
 #include <cmath>
 #include <iomanip>
 #include <sstream>
+
+#include <nlohmann/json.hpp>
 
 namespace unetd {
 namespace {

@@ -1,12 +1,13 @@
 // Scores and confusion matrix in the form that metrics.jsonl, unetd-eval and the report share.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
+#include "io/labels.h"
+#include "unet/metrics.h"
+
 #include <string>
 #include <vector>
 
-#include "io/labels.h"
-#include "unet/metrics.h"
+#include <nlohmann/json_fwd.hpp>
 
 namespace unetd {
 

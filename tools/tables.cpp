@@ -9,7 +9,8 @@ namespace {
 
 std::string centred(const std::string& text, size_t width) {
   const size_t space = width - std::min(width, text.size());
-  const size_t left = space / 2 + (space & width & 1);  // where Python's str.center puts the odd one
+  const size_t left =
+      space / 2 + (space & width & 1);  // where Python's str.center puts the odd one
   return std::string(left, ' ') + text + std::string(space - left, ' ');
 }
 
@@ -58,8 +59,8 @@ std::string layer_table(const UNetConfig& c, int64_t height, int64_t width) {
       << std::string(wide, '=') << '\n';
   int64_t number = 0, total = 0;
   for (const LayerInfo& l : unet_layers(c, height, width)) {
-    row(str(l.type, "-", ++number),
-        str("[1, ", l.input.c, ", ", l.input.h, ", ", l.input.w, "]"), grouped(l.parameters));
+    row(str(l.type, "-", ++number), str("[1, ", l.input.c, ", ", l.input.h, ", ", l.input.w, "]"),
+        grouped(l.parameters));
     total += l.parameters;
   }
   out << std::string(wide, '=') << '\n'

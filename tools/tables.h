@@ -1,9 +1,9 @@
 // The tables of `unetd-info model`, in the form that PyTorch users know from torchsummary.
 #pragma once
 
-#include <string>
-
 #include "unet/model.h"
+
+#include <string>
 
 namespace unetd {
 

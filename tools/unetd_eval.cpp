@@ -1,7 +1,4 @@
 // unetd-eval: a model and labelled data in, scores out.
-#include <nlohmann/json.hpp>
-#include <iostream>
-
 #include "engine/base/threads.h"
 #include "io/gdal_map_writer.h"
 #include "io/loader.h"
@@ -9,6 +6,10 @@
 #include "tools/cli.h"
 #include "tools/scene_map.h"
 #include "tools/scores_json.h"
+
+#include <iostream>
+
+#include <nlohmann/json.hpp>
 
 namespace {
 
@@ -41,8 +42,9 @@ cli::Spec spec() {
       .groups = {"inference"},
       .json = true,
       .overwrite = true,
-      .examples = "unetd-eval --model run/best.ckpt --data store\n"
-                  "unetd-eval --model run/best.ckpt --scene scene.tif --labels labels.tif\n"};
+      .examples =
+          "unetd-eval --model run/best.ckpt --data store\n"
+          "unetd-eval --model run/best.ckpt --scene scene.tif --labels labels.tif\n"};
 }
 
 Confusion score_store(const Args& args, const ModelFile& model) {
@@ -70,8 +72,8 @@ Confusion score_store(const Args& args, const ModelFile& model) {
 std::vector<uint8_t> labels_in(const Tensor& labels, const io::Window& w) {
   std::vector<uint8_t> part;
   for (int64_t y = w.y; y < w.y + w.height; ++y) {
-    const auto row = labels.span<uint8_t>().subspan(
-        static_cast<size_t>(y * labels.shape().w + w.x), static_cast<size_t>(w.width));
+    const auto row = labels.span<uint8_t>().subspan(static_cast<size_t>(y * labels.shape().w + w.x),
+                                                    static_cast<size_t>(w.width));
     part.insert(part.end(), row.begin(), row.end());
   }
   return part;
@@ -118,9 +120,8 @@ void eval(const Args& args) {
   const bool store = args.has("--data"), scene = args.has("--scene") && args.has("--labels");
   if (store == scene) throw UsageError("give either --data, or --scene with --labels");
   register_kernels();
-  const ModelFile model = open_model(args.path("--model"), [&](const Config& stored) {
-    return args.config(stored);
-  });
+  const ModelFile model =
+      open_model(args.path("--model"), [&](const Config& stored) { return args.config(stored); });
   if (model.config.runtime.threads > 0) {
     set_thread_count(static_cast<int>(model.config.runtime.threads));
   }

@@ -1,7 +1,4 @@
 // unetd-infer: a model and scenes in, stitched maps on the scenes' grids out.
-#include <algorithm>
-#include <array>
-
 #include "engine/base/threads.h"
 #include "io/gdal_map_writer.h"
 #include "io/gdal_polygons.h"
@@ -9,6 +6,9 @@
 #include "kernels/register.h"
 #include "tools/cli.h"
 #include "tools/scene_map.h"
+
+#include <algorithm>
+#include <array>
 
 namespace {
 
@@ -55,8 +55,9 @@ cli::Spec spec() {
                  .help = "the classes' areas as polygons in a GeoPackage"}},
       .groups = {"inference"},
       .overwrite = true,
-      .examples = "unetd-infer --model run/best.ckpt --scene scene.tif --out map.tif "
-                  "--quicklook map.png\n"};
+      .examples =
+          "unetd-infer --model run/best.ckpt --scene scene.tif --out map.tif "
+          "--quicklook map.png\n"};
 }
 
 std::array<uint8_t, 3> rgb(const std::string& color) {
@@ -134,9 +135,8 @@ void infer(const Args& args) {
   const bool many = scenes.size() > 1, extras = args.has("--quicklook") || args.has("--polygons");
   if (many && extras) throw UsageError("--quicklook and --polygons take a single --scene");
   register_kernels();
-  const ModelFile model = open_model(args.path("--model"), [&](const Config& stored) {
-    return args.config(stored);
-  });
+  const ModelFile model =
+      open_model(args.path("--model"), [&](const Config& stored) { return args.config(stored); });
   const auto& config = model.config;
   if (extras && config.inference.emit != Config::Emit::classes) {
     throw UsageError("--quicklook and --polygons show classes; use --emit classes");

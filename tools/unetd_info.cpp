@@ -1,10 +1,5 @@
-// unetd-info: what is this device, build, model, scene, store or checkpoint, and what would it need?
-#include <algorithm>
-#include <iomanip>
-#include <iostream>
-#include <nlohmann/json.hpp>
-#include <set>
-
+// unetd-info: what is this device, build, model, scene, store or checkpoint, and what would it
+// need?
 #include "engine/base/threads.h"
 #include "io/patch_store.h"
 #include "io/scene.h"
@@ -14,6 +9,13 @@
 #include "tools/tables.h"
 #include "unet/checkpoint.h"
 #include "unet/trainer.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <iostream>
+#include <set>
+
+#include <nlohmann/json.hpp>
 
 namespace {
 
@@ -63,8 +65,9 @@ cli::Spec spec() {
                        {"memory", "what training and inference need", memory}},
           .groups = {"model"},
           .json = true,
-          .examples = "unetd-info model --preset wp99cp --in-channels 13 --classes 4 --input "
-                      "256x256\n"};
+          .examples =
+              "unetd-info model --preset wp99cp --in-channels 13 --classes 4 --input "
+              "256x256\n"};
 }
 
 void print(const ordered_json& facts, bool json) {
@@ -177,9 +180,12 @@ void store(const Args& args) {
 void checkpoint(const Args& args) {
   const Checkpoint file(args.path("FILE"));
   const UNetConfig c = file.model();
-  ordered_json facts{{"in_channels", c.in_channels}, {"classes", c.classes},
-                     {"width", c.width},             {"depth", c.depth},
-                     {"bilinear", c.bilinear},       {"conv_bias", c.conv_bias}};
+  ordered_json facts{{"in_channels", c.in_channels},
+                     {"classes", c.classes},
+                     {"width", c.width},
+                     {"depth", c.depth},
+                     {"bilinear", c.bilinear},
+                     {"conv_bias", c.conv_bias}};
   for (const auto& [key, value] : file.metadata()) facts[key] = value;
   print(facts, args.json());
 }

@@ -1,10 +1,11 @@
 // unetd-tile: scenes and label rasters in, a patch store out.
-#include <algorithm>
-#include <iostream>
-#include <nlohmann/json.hpp>
-
 #include "io/build_store.h"
 #include "tools/cli.h"
+
+#include <algorithm>
+#include <iostream>
+
+#include <nlohmann/json.hpp>
 
 namespace {
 
@@ -96,9 +97,10 @@ cli::Spec spec() {
            {.name = "--out", .value = "STORE", .help = "folder to write", .required = true}},
       .json = true,
       .overwrite = true,
-      .examples = "unetd-tile scene.tif --labels labels.tif \\\n"
-                  "    --classes 0=background,1=snow:#3080ff,2=cloud,3=water --patch 128 --out "
-                  "store\n"};
+      .examples =
+          "unetd-tile scene.tif --labels labels.tif \\\n"
+          "    --classes 0=background,1=snow:#3080ff,2=cloud,3=water --patch 128 --out "
+          "store\n"};
 }
 
 std::vector<std::string> words(const std::string& text, char separator) {
@@ -165,9 +167,9 @@ std::vector<io::LabelledScene> sources(const Args& args) {
                          " label rasters; give one --labels for each SCENE"));
   }
   for (size_t i = 0; i < scenes.size(); ++i) add_sources(all, scenes[i], labels[i], std::nullopt);
-  for (const auto& [flag, split] : {std::pair{"--train", io::Split::train},
-                                    std::pair{"--valid", io::Split::valid},
-                                    std::pair{"--test", io::Split::test}}) {
+  for (const auto& [flag, split] :
+       {std::pair{"--train", io::Split::train}, std::pair{"--valid", io::Split::valid},
+        std::pair{"--test", io::Split::test}}) {
     for (const std::string& pair : args.all(flag)) {
       const size_t equals = pair.find('=');
       if (equals == std::string::npos) {

@@ -1,11 +1,4 @@
 // unetd-train: a patch store in, a run folder with checkpoints, metrics and a report out.
-#include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <iostream>
-#include <nlohmann/json.hpp>
-#include <optional>
-
 #include "engine/base/file.h"
 #include "engine/base/threads.h"
 #include "io/loader.h"
@@ -14,6 +7,14 @@
 #include "tools/model_file.h"
 #include "tools/run_log.h"
 #include "unet/checkpoint.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <iostream>
+#include <optional>
+
+#include <nlohmann/json.hpp>
 
 namespace {
 
@@ -42,8 +43,9 @@ cli::Spec spec() {
       .groups = {"model", "training", "loss", "optimizer", "schedule", "augmentation",
                  "normalisation", "data"},
       .overwrite = true,
-      .examples = "unetd-train --data store --out run --set training.epochs=20\n"
-                  "unetd-train --data store --out run --resume\n"};
+      .examples =
+          "unetd-train --data store --out run --set training.epochs=20\n"
+          "unetd-train --data store --out run --resume\n"};
 }
 
 // One factor a class for the loss, from the configuration and the class counts of the train split.
@@ -99,9 +101,8 @@ class Run {
         model_(unet_config(config, static_cast<int64_t>(schema_.bands.size()),
                            static_cast<int64_t>(schema_.classes.size()))),
         training_(store, io::Split::train, normalisation_, loader_options(config)),
-        steps_(config.training.steps > 0
-                   ? config.training.steps
-                   : config.training.epochs * training_.batches_per_epoch()),
+        steps_(config.training.steps > 0 ? config.training.steps
+                                         : config.training.epochs * training_.batches_per_epoch()),
         trainer_(config, model_, batch_shape(), steps_,
                  class_weights(config, schema_, model_.classes)),
         log_(folder_, schema_.classes) {
@@ -134,8 +135,8 @@ class Run {
   void loop() {
     write_file(folder_ / "config.yml", to_yaml(config_));
     log_info(trainer_.params().trained_count(), " parameters, ", steps_, " steps of ",
-             config_.training.batch, " patches, memory ",
-             trainer_.session().memory().arena >> 20, " MiB");
+             config_.training.batch, " patches, memory ", trainer_.session().memory().arena >> 20,
+             " MiB");
     const auto& t = config_.training;
     const int64_t epoch = training_.batches_per_epoch();
     const int64_t eval_every = t.eval_every > 0 ? t.eval_every : epoch;
@@ -200,11 +201,12 @@ class Run {
     Metadata metadata = describe_data(schema_, normalisation_);
     metadata["config"] = to_yaml(config_);
     const io::LoaderState state = training_.state();
-    metadata["run"] = nlohmann::json{{"epoch", state.epoch},
-                                     {"position", state.position},
-                                     {"best", best_},
-                                     {"seconds", seconds()}}
-                          .dump();
+    metadata["run"] = nlohmann::json{
+        {"epoch", state.epoch},
+        {"position", state.position},
+        {"best", best_},
+        {"seconds",
+         seconds()}}.dump();
     save_checkpoint(folder_ / (name + ".ckpt"), trainer_, metadata, keep_previous);
   }
 
@@ -222,7 +224,8 @@ class Run {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// What --resume goes on with is the stored configuration; settings of this command line come on top.
+// What --resume goes on with is the stored configuration; settings of this command line come on
+// top.
 Config run_config(const Args& args, const std::filesystem::path& last) {
   if (!args.has("--resume")) return args.config();
   Config stored;

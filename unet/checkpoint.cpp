@@ -1,11 +1,11 @@
 #include "unet/checkpoint.h"
 
+#include "engine/base/file.h"
+#include "engine/tensor/safetensors.h"
+
 #include <cstring>
 #include <utility>
 #include <vector>
-
-#include "engine/base/file.h"
-#include "engine/tensor/safetensors.h"
 
 namespace unetd {
 namespace {
@@ -51,8 +51,8 @@ class Writer {
   void add(const std::string& name, std::vector<int64_t> shape, Tensor value) {
     kept_.push_back(std::move(value));
     const Tensor& t = kept_.back();
-    entries_.push_back({name, t.dtype(), std::move(shape),
-                        {static_cast<const std::byte*>(t.data()), t.bytes()}});
+    entries_.push_back(
+        {name, t.dtype(), std::move(shape), {static_cast<const std::byte*>(t.data()), t.bytes()}});
   }
   void write(const std::filesystem::path& file, const Metadata& metadata) const {
     write_safetensors(file, entries_, metadata);
@@ -127,15 +127,14 @@ Tensor Checkpoint::File::read(const std::string& name, const ParamSpec& spec) co
   const std::string path = tensors.path().string();
   if (info == nullptr) throw UserError(str(path, ": has no tensor ", name));
   if (info->shape != torch_shape(spec) || info->dtype != DType::f32) {
-    throw UserError(str(path, ": ", name, " has another shape or type than the model's ",
-                        spec.shape, " f32"));
+    throw UserError(
+        str(path, ": ", name, " has another shape or type than the model's ", spec.shape, " f32"));
   }
   Tensor result(spec.shape, DType::f32);
   const float* from = reinterpret_cast<const float*>(tensors.bytes(name).data());
   const auto to = result.span<float>();
-  for_each_element(spec, [&](int64_t ours, int64_t theirs) {
-    to[static_cast<size_t>(ours)] = from[theirs];
-  });
+  for_each_element(
+      spec, [&](int64_t ours, int64_t theirs) { to[static_cast<size_t>(ours)] = from[theirs]; });
   return result;
 }
 

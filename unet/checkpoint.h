@@ -4,18 +4,18 @@
 // metadata carries the configuration and whatever the programs add (classes, bands, normalisation).
 #pragma once
 
+#include "unet/trainer.h"
+
 #include <filesystem>
 #include <map>
 #include <string>
-
-#include "unet/trainer.h"
 
 namespace unetd {
 
 using Metadata = std::map<std::string, std::string>;
 
-// Writes <folder>/<name>.ckpt. Files appear whole or not at all; with `keep_previous` the one that was
-// there stays as <name>.previous.ckpt. Throws UserError naming the file.
+// Writes <folder>/<name>.ckpt. Files appear whole or not at all; with `keep_previous` the one that
+// was there stays as <name>.previous.ckpt. Throws UserError naming the file.
 void save_checkpoint(const std::filesystem::path& file, const Trainer& trainer,
                      const Metadata& metadata, bool keep_previous);
 
@@ -30,8 +30,8 @@ class Checkpoint {
   const Metadata& metadata() const;
   // Absent keys: an empty string.
   std::string get(const std::string& key) const;
-  // Width, depth, channels, classes, bias and up-sampling as the tensors' names and shapes say; batch
-  // norm's constants from the configuration, where there is one.
+  // Width, depth, channels, classes, bias and up-sampling as the tensors' names and shapes say;
+  // batch norm's constants from the configuration, where there is one.
   UNetConfig model() const;
 
   // Fills every parameter. Throws UserError naming the first tensor that is missing or has another

@@ -168,8 +168,7 @@ Key weights(const char* name, Access access, const std::vector<std::string>& wor
           }};
 }
 
-#define UNETD_MEMBER(path) \
-  [](auto& c) -> auto& { return c.path; }
+#define UNETD_MEMBER(path) ([](auto& c) -> auto& { return c.path; })
 
 std::vector<Key> model_keys() {
   std::vector<std::string> names;

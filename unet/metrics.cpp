@@ -1,11 +1,11 @@
 #include "unet/metrics.h"
 
+#include "engine/base/threads.h"
+#include "engine/op/loss.h"
+
 #include <cmath>
 #include <limits>
 #include <numeric>
-
-#include "engine/base/threads.h"
-#include "engine/op/loss.h"
 
 namespace unetd {
 
@@ -36,7 +36,7 @@ double ratio(int64_t part, int64_t whole) {
                     : static_cast<double>(part) / static_cast<double>(whole);
 }
 
-double mean_of(const std::vector<ClassScores>& classes, double ClassScores::* score) {
+double mean_of(const std::vector<ClassScores>& classes, double ClassScores::*score) {
   double sum = 0;
   int64_t number = 0;
   for (const ClassScores& c : classes) {

@@ -1,13 +1,14 @@
-// Scores of a segmentation from one confusion matrix, summed over every pixel of every image. Nothing
-// is averaged over batches or images, so the figures do not depend on how the data were cut.
+// Scores of a segmentation from one confusion matrix, summed over every pixel of every image.
+// Nothing is averaged over batches or images, so the figures do not depend on how the data were
+// cut.
 #pragma once
+
+#include "engine/tensor/tensor.h"
 
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "engine/tensor/tensor.h"
 
 namespace unetd {
 
@@ -40,16 +41,16 @@ struct ClassScores {
 
 struct Scores {
   std::vector<ClassScores> classes;
-  double accuracy = 0;                     // share of pixels whose class is right
-  double mean_iou = 0, mean_dice = 0;      // over the classes that occur
+  double accuracy = 0;                 // share of pixels whose class is right
+  double mean_iou = 0, mean_dice = 0;  // over the classes that occur
   double mean_precision = 0, mean_recall = 0;
 };
 
 Scores scores(const Confusion& confusion);
 
-// The class of each pixel: the channel with the largest value, the first of equals; a single channel
-// tells class 1 from class 0 by exceeding `threshold` (0 for logits, 0.5 for probabilities).
-// values: f32 (n, h, w, c).
+// The class of each pixel: the channel with the largest value, the first of equals; a single
+// channel tells class 1 from class 0 by exceeding `threshold` (0 for logits, 0.5 for
+// probabilities). values: f32 (n, h, w, c).
 std::vector<uint8_t> predicted_classes(const Tensor& values, float threshold = 0);
 
 }  // namespace unetd

@@ -38,9 +38,7 @@ class Scope {
   Graph& graph() const { return g_; }
 
  private:
-  static float bound(int64_t fan_in) {
-    return 1.0F / std::sqrt(static_cast<float>(fan_in));
-  }
+  static float bound(int64_t fan_in) { return 1.0F / std::sqrt(static_cast<float>(fan_in)); }
   Value get(const char* leaf, ParamSpec spec) const {
     spec.name = prefix_ + "." + leaf;
     const std::string name = spec.name;
@@ -100,8 +98,8 @@ Value up_and_concat(const Scope& p, const UNetConfig& c, Value x, Value skip,
 
 int64_t UNetConfig::receptive_radius() const {
   // Level d has two 3x3 convolutions on the way down and two on the way up, the deepest two in all;
-  // each reaches one pixel of 2^d. A pixel and the window it is pooled in may differ by another one,
-  // and bilinear up-sampling reads the coarser neighbour.
+  // each reaches one pixel of 2^d. A pixel and the window it is pooled in may differ by another
+  // one, and bilinear up-sampling reads the coarser neighbour.
   int64_t radius = 2 * stride();
   for (int64_t d = 0; d < depth; ++d) {
     const int64_t cell = int64_t{1} << d;
@@ -187,8 +185,8 @@ Params fold_batch_norm(const Params& trained, const UNetConfig& c, DeviceType de
     const int64_t per_filter = spec.shape.count() / spec.shape.n;
     for (int64_t k = 0; k < spec.shape.n; ++k) {
       const auto i = static_cast<size_t>(k);
-      const double factor = gamma.span<float>()[i] /
-                            std::sqrt(static_cast<double>(var.span<float>()[i]) + c.bn_eps);
+      const double factor =
+          gamma.span<float>()[i] / std::sqrt(static_cast<double>(var.span<float>()[i]) + c.bn_eps);
       for (float& x : w.span<float>().subspan(i * static_cast<size_t>(per_filter),
                                               static_cast<size_t>(per_filter))) {
         x = static_cast<float>(x * factor);

@@ -1,15 +1,15 @@
 // The UNet (Ronneberger, Fischer and Brox, 2015) in the form of milesial/Pytorch-UNet: 3x3
-// convolutions that keep the size, batch norm, ReLU; four times down by max-pooling, four times up by
-// transposed convolutions or bilinear up-sampling; skips padded where sizes are odd. Parameters carry
-// the names of that implementation's state dict.
+// convolutions that keep the size, batch norm, ReLU; four times down by max-pooling, four times up
+// by transposed convolutions or bilinear up-sampling; skips padded where sizes are odd. Parameters
+// carry the names of that implementation's state dict.
 #pragma once
-
-#include <string>
-#include <vector>
 
 #include "engine/autograd/ops.h"
 #include "unet/config.h"
 #include "unet/params.h"
+
+#include <string>
+#include <vector>
 
 namespace unetd {
 
@@ -41,16 +41,17 @@ enum class Mode : uint8_t {
   folded,      // batch norm folded into convolutions with bias and ReLU (fold_batch_norm)
 };
 
-// Records the network. x: (n, h, w, in_channels); result: logits (n, h, w, classes) of the same size.
-// `window` (its cell is ignored) says where x lies in a larger scene; it matters for bilinear networks.
+// Records the network. x: (n, h, w, in_channels); result: logits (n, h, w, classes) of the same
+// size. `window` (its cell is ignored) says where x lies in a larger scene; it matters for bilinear
+// networks.
 Value unet(Graph& g, Params& params, const UNetConfig& c, Value x, Mode mode,
            const SceneWindow& window = {});
 
 // The parameters of the network, allocated and zero: Params::initialise or a checkpoint fills them.
 Params unet_params(const UNetConfig& c, DeviceType device, Mode mode = Mode::training);
 
-// The same network for inference: with w' = w * gamma * rstd and b' = beta + (b - mean) * gamma * rstd
-// a convolution yields what convolution and batch norm did.
+// The same network for inference: with w' = w * gamma * rstd and b' = beta + (b - mean) * gamma *
+// rstd a convolution yields what convolution and batch norm did.
 Params fold_batch_norm(const Params& trained, const UNetConfig& c, DeviceType device);
 
 // A building block as the tables of `unetd-info model` list it, in order of execution.

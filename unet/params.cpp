@@ -1,9 +1,9 @@
 #include "unet/params.h"
 
+#include "engine/base/rng.h"
+
 #include <algorithm>
 #include <utility>
-
-#include "engine/base/rng.h"
 
 namespace unetd {
 
@@ -82,8 +82,8 @@ Value Params::bind(Graph& g, std::string_view name, bool trainable) {
   if (!allocated()) return g.value(s.shape, DType::f32, s.name, s.kind);
   const Value v = g.external(home(s), s.offset, s.shape, DType::f32, s.name, s.kind);
   if (trainable && s.role != ParamRole::statistic) {
-    g.require_grad(v, g.external(gradients(), s.offset, s.shape, DType::f32, s.name + ".grad",
-                                 s.kind));
+    g.require_grad(
+        v, g.external(gradients(), s.offset, s.shape, DType::f32, s.name + ".grad", s.kind));
   }
   return v;
 }

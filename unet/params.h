@@ -1,7 +1,10 @@
-// The parameters of one model: names (those of PyTorch's state dict), shapes, and where each lies in a
-// few flat buffers. One optimiser launch, one gradient norm and one average then serve the whole
-// model. Structure lives in the model function (model.h), which declares what it uses; state lives here.
+// The parameters of one model: names (those of PyTorch's state dict), shapes, and where each lies
+// in a few flat buffers. One optimiser launch, one gradient norm and one average then serve the
+// whole model. Structure lives in the model function (model.h), which declares what it uses; state
+// lives here.
 #pragma once
+
+#include "engine/autograd/graph.h"
 
 #include <cstdint>
 #include <map>
@@ -9,8 +12,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "engine/autograd/graph.h"
 
 namespace unetd {
 

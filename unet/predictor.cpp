@@ -1,11 +1,11 @@
 #include "unet/predictor.h"
 
+#include "engine/base/threads.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <utility>
-
-#include "engine/base/threads.h"
 
 namespace unetd {
 
@@ -128,11 +128,10 @@ Tensor apply_symmetry(const Tensor& image, int symmetry) {
 Tensor undo_symmetry(const Tensor& image, int symmetry) {
   const bool columns = (symmetry & 1) != 0, rows = (symmetry & 2) != 0, swap = (symmetry & 4) != 0;
   const int64_t height = image.shape().h, width = image.shape().w;
-  return rearrange(image, swap ? width : height, swap ? height : width,
-                   [=](int64_t h, int64_t w) {
-                     const int64_t y = swap ? w : h, x = swap ? h : w;
-                     return std::pair{rows ? height - 1 - y : y, columns ? width - 1 - x : x};
-                   });
+  return rearrange(image, swap ? width : height, swap ? height : width, [=](int64_t h, int64_t w) {
+    const int64_t y = swap ? w : h, x = swap ? h : w;
+    return std::pair{rows ? height - 1 - y : y, columns ? width - 1 - x : x};
+  });
 }
 
 }  // namespace unetd

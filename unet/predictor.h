@@ -1,19 +1,19 @@
-// Inference with a trained network: batch norm folded into the convolutions, one session per shape of
-// the input, optional averaging over flips and quarter turns.
+// Inference with a trained network: batch norm folded into the convolutions, one session per shape
+// of the input, optional averaging over flips and quarter turns.
 #pragma once
+
+#include "engine/autograd/session.h"
+#include "unet/model.h"
 
 #include <map>
 #include <memory>
 #include <tuple>
 #include <vector>
 
-#include "engine/autograd/session.h"
-#include "unet/model.h"
-
 namespace unetd {
 
-// Where an image lies in its scene: bilinear up-sampling with aligned corners depends on it. Sizes of
-// 0: the image is the whole scene.
+// Where an image lies in its scene: bilinear up-sampling with aligned corners depends on it. Sizes
+// of 0: the image is the whole scene.
 struct ScenePlace {
   int64_t y = 0, x = 0, scene_h = 0, scene_w = 0;
 };

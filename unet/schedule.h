@@ -1,9 +1,9 @@
 // Learning-rate schedules: pure functions of the step.
 #pragma once
 
-#include <cstdint>
-
 #include "unet/config.h"
+
+#include <cstdint>
 
 namespace unetd {
 

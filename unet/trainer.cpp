@@ -1,15 +1,14 @@
 #include "unet/trainer.h"
 
+#include "unet/schedule.h"
+
 #include <cmath>
 #include <cstring>
 #include <utility>
 
-#include "unet/schedule.h"
-
 namespace unetd {
 
-Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights,
-                        const Config& config) {
+Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, const Config& config) {
   return config.loss.type == Config::LossType::bce ? bce_with_logits(g, logits, labels, weights)
                                                    : cross_entropy(g, logits, labels, weights);
 }
@@ -41,9 +40,9 @@ struct OptimizerRecorder {
                         static_cast<float>(weight_decay),
                         static_cast<float>(o.clip_norm)};
     const Value values = flat(params.values(), "params", begin, count);
-    g.emit(problem, {flat(params.gradients(), "gradients", begin, count), scalars, norm},
-           {values, flat(state.m, "adamw.m", begin, count),
-            flat(state.v, "adamw.v", begin, count)});
+    g.emit(
+        problem, {flat(params.gradients(), "gradients", begin, count), scalars, norm},
+        {values, flat(state.m, "adamw.m", begin, count), flat(state.v, "adamw.v", begin, count)});
     if (!state.average) return;
     g.emit(Ema{count}, {values, scalars}, {flat(state.average, "average", begin, count)});
   }
@@ -59,9 +58,9 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
       class_weights_(class_weights.begin(), class_weights.end()),
       params_(unet_params(model, device_)),
       steps_(steps) {
-  UNETD_CHECK(class_weights_.empty() ||
-                  static_cast<int64_t>(class_weights_.size()) == model.classes,
-              class_weights_.size(), " weights for ", model.classes, " classes");
+  UNETD_CHECK(
+      class_weights_.empty() || static_cast<int64_t>(class_weights_.size()) == model.classes,
+      class_weights_.size(), " weights for ", model.classes, " classes");
   params_.initialise(static_cast<uint64_t>(config.training.seed));
   const auto state = [&] { return std::make_shared<Buffer>(device_, params_.values()->bytes()); };
   optimizer_ = {state(), state(), config.training.ema_decay > 0 ? state() : nullptr};
@@ -109,8 +108,7 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch) {
 
   r->session = std::make_unique<Session>(g, session_options());
   if (r->weights) {
-    r->session->write(r->weights,
-                      Tensor::from<float>({1, 1, 1, model_.classes}, class_weights_));
+    r->session->write(r->weights, Tensor::from<float>({1, 1, 1, model_.classes}, class_weights_));
   }
   return r;
 }

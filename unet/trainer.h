@@ -2,15 +2,15 @@
 // replayed for every batch, and evaluation on the same parameters.
 #pragma once
 
-#include <memory>
-#include <optional>
-#include <vector>
-
 #include "engine/autograd/session.h"
 #include "engine/op/optimizer.h"
 #include "unet/config.h"
 #include "unet/metrics.h"
 #include "unet/model.h"
+
+#include <memory>
+#include <optional>
+#include <vector>
 
 namespace unetd {
 

@@ -21,11 +21,8 @@ Value Graph::value(Shape shape, DType dtype, std::string name, Kind kind) {
 }
 
 Value Graph::input(Shape shape, DType dtype, std::string name, Kind kind) {
-  return append({.name = std::move(name),
-                 .shape = shape,
-                 .dtype = dtype,
-                 .kind = kind,
-                 .role = Role::input});
+  return append(
+      {.name = std::move(name), .shape = shape, .dtype = dtype, .kind = kind, .role = Role::input});
 }
 
 Value Graph::external(std::shared_ptr<Buffer> buffer, int64_t offset, Shape shape, DType dtype,

@@ -1,8 +1,13 @@
 // A recorded computation. Operations (ops.h) append nodes and values; nothing runs until a Session
-// (session.h) executes the list. Differentiation appends more nodes to the same list: each operation
-// leaves a closure that, given the gradient of its result, records how its inputs' gradients arise.
-// What a backward node reads stays alive until then; there is no other notion of "saved" tensors.
+// (session.h) executes the list. Differentiation appends more nodes to the same list: each
+// operation leaves a closure that, given the gradient of its result, records how its inputs'
+// gradients arise. What a backward node reads stays alive until then; there is no other notion of
+// "saved" tensors.
 #pragma once
+
+#include "engine/memory/buffer.h"
+#include "engine/op/registry.h"
+#include "engine/tensor/layout.h"
 
 #include <functional>
 #include <initializer_list>
@@ -13,10 +18,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "engine/memory/buffer.h"
-#include "engine/op/registry.h"
-#include "engine/tensor/layout.h"
 
 namespace unetd {
 
@@ -51,7 +52,7 @@ class Graph {
     Kind kind = Kind::features;
     Role role = Role::activation;
     std::shared_ptr<Buffer> buffer = {};  // external only
-    int64_t offset = 0;              // external only: elements from the buffer's start
+    int64_t offset = 0;                   // external only: elements from the buffer's start
     bool needs_grad = false;
   };
   struct Node {
@@ -82,8 +83,8 @@ class Graph {
   }
 
   // --- differentiation -------------------------------------------------------------------------
-  // Asks for the gradient of an input or parameter. With `target` it is written there (a part of the
-  // flat gradient buffer) instead of into an activation.
+  // Asks for the gradient of an input or parameter. With `target` it is written there (a part of
+  // the flat gradient buffer) instead of into an activation.
   void require_grad(Value x, Value target = {});
   bool needs_grad(Value x) const { return x && info(x).needs_grad; }
   // `record` appends the nodes that turn the gradient of y into gradients of its inputs. It is kept
@@ -109,7 +110,8 @@ class Graph {
   struct OpNode final : Node {
     explicit OpNode(const P& p) : p_(p) {}
     const char* problem() const override { return P::name; }
-    std::unique_ptr<BoundKernel> bind(DeviceType device, const KernelChoice& choice) const override {
+    std::unique_ptr<BoundKernel> bind(DeviceType device,
+                                      const KernelChoice& choice) const override {
       return std::make_unique<Bound>(p_, select(p_, device, choice));
     }
     struct Bound final : BoundKernel {

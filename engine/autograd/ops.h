@@ -1,6 +1,6 @@
-// The differentiable operations: each checks its inputs' shapes, records a forward node and leaves the
-// closure that records its gradient. Shapes and formulas are those of the problems in engine/op.
-// A mismatch throws Error with the names and extents at hand.
+// The differentiable operations: each checks its inputs' shapes, records a forward node and leaves
+// the closure that records its gradient. Shapes and formulas are those of the problems in
+// engine/op. A mismatch throws Error with the names and extents at hand.
 #pragma once
 
 #include "engine/autograd/graph.h"

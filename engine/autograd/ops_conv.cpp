@@ -51,9 +51,8 @@ Value conv2d(Graph& g, Value x, Value w, Value bias, const ConvOptions& options)
   const Value y = g.value(out, dtype, wi.name + ".conv");
   g.emit(Conv2d{geometry, static_cast<bool>(bias), options.relu, dtype}, {x, w, bias}, {y});
   if (options.relu) return y;
-  g.on_backward(
-      y, {x, w, bias},
-      record_gradients<Conv2dDataGrad, Conv2dWeightGrad>(geometry, x, w, bias, dtype));
+  g.on_backward(y, {x, w, bias},
+                record_gradients<Conv2dDataGrad, Conv2dWeightGrad>(geometry, x, w, bias, dtype));
   return y;
 }
 

@@ -56,8 +56,7 @@ Value concat_channels(Graph& g, Value a, Value b) {
 
 Value pad2d(Graph& g, Value x, const Padding& amounts) {
   const auto xi = g.info(x);
-  const Pad2d problem{xi.shape,     amounts.top,   amounts.bottom,
-                      amounts.left, amounts.right, xi.dtype};
+  const Pad2d problem{xi.shape, amounts.top, amounts.bottom, amounts.left, amounts.right, xi.dtype};
   UNETD_CHECK(problem.y().h > 0 && problem.y().w > 0, "cropping ", xi.name, " of ", xi.shape,
               " leaves nothing");
   const Value y = g.value(problem.y(), xi.dtype, xi.name + ".pad");

@@ -32,8 +32,8 @@ std::vector<Interval> intervals_of(const Graph& graph, Layout layout,
   for (const auto& v : graph.values()) {
     const bool planned = v.role != Role::external;
     const bool lasting = v.role == Role::input || v.role == Role::output;
-    intervals.push_back({planned ? bytes_of(v, layout) : 0, lasting ? 0 : steps,
-                         lasting ? steps : -1});
+    intervals.push_back(
+        {planned ? bytes_of(v, layout) : 0, lasting ? 0 : steps, lasting ? steps : -1});
   }
   for (int i = 0; i < steps; ++i) {
     const auto use = [&](Value v) {
@@ -83,8 +83,8 @@ Session::Session(const Graph& graph, const SessionOptions& options)
              " MiB, without sharing ", memory_.sum >> 20, " MiB");
   }
   if (verbose("kernels")) {
-    for (const Step& s : steps_) log_info(s.label, ": ", s.problem, " on ",
-                                          s.kernel->implementation());
+    for (const Step& s : steps_)
+      log_info(s.label, ": ", s.problem, " on ", s.kernel->implementation());
   }
 }
 

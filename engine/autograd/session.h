@@ -1,15 +1,15 @@
-// Executes a graph: selects an implementation for every node, plans the memory of every value, takes
-// one arena, and from then on replays a flat list of calls with fixed pointers. Nothing is allocated
-// in run(). A session is tied to the shapes of its graph; another batch or tile size is another
-// session, on the same external buffers.
+// Executes a graph: selects an implementation for every node, plans the memory of every value,
+// takes one arena, and from then on replays a flat list of calls with fixed pointers. Nothing is
+// allocated in run(). A session is tied to the shapes of its graph; another batch or tile size is
+// another session, on the same external buffers.
 #pragma once
+
+#include "engine/autograd/graph.h"
+#include "engine/memory/plan.h"
 
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "engine/autograd/graph.h"
-#include "engine/memory/plan.h"
 
 namespace unetd {
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <string_view>
 
 namespace unetd {
@@ -30,8 +31,10 @@ constexpr size_t size_of(DType t) {
 }
 
 constexpr std::string_view name_of(DType t) {
-  constexpr std::string_view names[] = {"f32", "f64", "bf16", "f16", "u8", "i16", "u16", "i32", "i64"};
-  return names[static_cast<size_t>(t)];
+  constexpr std::string_view names[] = {"f32", "f64", "bf16", "f16", "u8",
+                                        "i16", "u16", "i32",  "i64"};
+  const auto i = static_cast<size_t>(t);
+  return i < std::size(names) ? names[i] : "unknown";
 }
 
 // The DType of a C++ element type: dtype_of<float> == DType::f32.

@@ -1,5 +1,6 @@
-// The exceptions of unetd. Everything below tools/ reports failure by throwing one of these; nothing
-// there prints, exits or aborts. The programs turn them into one line on stderr and an exit code.
+// The exceptions of unetd. Everything below tools/ reports failure by throwing one of these;
+// nothing there prints, exits or aborts. The programs turn them into one line on stderr and an exit
+// code.
 #pragma once
 
 #include <sstream>
@@ -13,12 +14,14 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Input the user can mend: a file, its content, a folder. The text names it and the remedy. Exit code 1.
+// Input the user can mend: a file, its content, a folder. The text names it and the remedy. Exit
+// code 1.
 struct UserError : Error {
   using Error::Error;
 };
 
-// A command line or configuration the program cannot accept: a flag, a YAML key, a value. Exit code 2.
+// A command line or configuration the program cannot accept: a flag, a YAML key, a value. Exit
+// code 2.
 struct UsageError : UserError {
   using UserError::UserError;
 };
@@ -34,7 +37,7 @@ std::string str(const T&... parts) {
 }  // namespace unetd
 
 // Checks an invariant in every build type; the further arguments carry the values at hand.
-#define UNETD_CHECK(condition, ...)                                                             \
-  ((condition) ? void()                                                                         \
+#define UNETD_CHECK(condition, ...)                                                            \
+  ((condition) ? void()                                                                        \
                : throw ::unetd::Error(::unetd::str(__VA_ARGS__, " [", __FILE__, ":", __LINE__, \
                                                    ": ", #condition, "]")))

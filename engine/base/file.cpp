@@ -1,7 +1,6 @@
 #include "engine/base/file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
+#include "engine/base/error.h"
 
 #include <atomic>
 #include <cerrno>
@@ -11,7 +10,8 @@
 #include <system_error>
 #include <utility>
 
-#include "engine/base/error.h"
+#include <fcntl.h>
+#include <unistd.h>
 
 namespace unetd {
 namespace {

@@ -2,11 +2,11 @@
 // go there, never straight to stdout or stderr.
 #pragma once
 
+#include "engine/base/error.h"
+
 #include <cstdint>
 #include <functional>
 #include <string>
-
-#include "engine/base/error.h"
 
 namespace unetd {
 

@@ -1,6 +1,7 @@
-// Counter-based random numbers: Philox 4x32 with 10 rounds (Salmon et al., "Parallel random numbers:
-// as easy as 1, 2, 3", SC 2011). A number is a pure function of (seed, stream, counter), so any
-// element of any sequence can be had anywhere, in any order, with the same bits on host and device.
+// Counter-based random numbers: Philox 4x32 with 10 rounds (Salmon et al., "Parallel random
+// numbers: as easy as 1, 2, 3", SC 2011). A number is a pure function of (seed, stream, counter),
+// so any element of any sequence can be had anywhere, in any order, with the same bits on host and
+// device.
 #pragma once
 
 #include <array>

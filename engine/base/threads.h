@@ -39,9 +39,8 @@ void parallel_for(int64_t n, F&& body) {
 // taken per chunk and added in chunk order have the same bits for any number of threads.
 template <class F>
 void parallel_chunks(int64_t n, int64_t grain, F&& body) {
-  parallel_for((n + grain - 1) / grain, [&](int64_t chunk) {
-    body(chunk * grain, std::min(n, (chunk + 1) * grain));
-  });
+  parallel_for((n + grain - 1) / grain,
+               [&](int64_t chunk) { body(chunk * grain, std::min(n, (chunk + 1) * grain)); });
 }
 
 }  // namespace unetd

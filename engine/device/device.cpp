@@ -1,8 +1,8 @@
 #include "engine/device/device.h"
 
-#include <fstream>
-
 #include "engine/base/error.h"
+
+#include <fstream>
 
 namespace unetd {
 

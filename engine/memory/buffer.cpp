@@ -1,12 +1,12 @@
 #include "engine/memory/buffer.h"
 
-#include <sys/mman.h>
+#include "engine/base/error.h"
+#include "engine/base/threads.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "engine/base/error.h"
-#include "engine/base/threads.h"
+#include <sys/mman.h>
 
 namespace unetd {
 

@@ -1,10 +1,10 @@
 // Device memory with one owner: the arena of a session, the flat buffers of the parameters.
 #pragma once
 
+#include "engine/device/device.h"
+
 #include <cstddef>
 #include <memory>
-
-#include "engine/device/device.h"
 
 namespace unetd {
 

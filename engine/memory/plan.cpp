@@ -31,9 +31,8 @@ size_t peak(std::span<const Interval> intervals) {
 MemoryPlan plan_memory(std::span<const Interval> intervals) {
   std::vector<size_t> order(intervals.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return intervals[a].bytes > intervals[b].bytes;
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return intervals[a].bytes > intervals[b].bytes; });
   MemoryPlan plan{std::vector<size_t>(intervals.size(), 0), 0, peak(intervals)};
   std::vector<size_t> placed;
   for (const size_t value : order) {

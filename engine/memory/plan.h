@@ -1,5 +1,5 @@
-// Static placement of values in one arena. Every value is an interval of node indices during which it
-// must exist; two values may share memory when their intervals do not meet.
+// Static placement of values in one arena. Every value is an interval of node indices during which
+// it must exist; two values may share memory when their intervals do not meet.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +19,8 @@ struct MemoryPlan {
   size_t peak_live = 0;        // the most bytes alive at any node: no plan can do with less
 };
 
-// Greedy by size: largest first, each at the lowest offset where it meets no live neighbour. On UNet
-// graphs this reaches `peak_live` or comes within a few percent of it (tested).
+// Greedy by size: largest first, each at the lowest offset where it meets no live neighbour. On
+// UNet graphs this reaches `peak_live` or comes within a few percent of it (tested).
 MemoryPlan plan_memory(std::span<const Interval> intervals);
 
 }  // namespace unetd

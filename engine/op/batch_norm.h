@@ -11,7 +11,8 @@
 namespace unetd {
 
 // Training: statistics of the batch (biased variance). `running_*` are updated in place:
-// running = (1 - momentum) * running + momentum * batch, with the unbiased variance as PyTorch does.
+// running = (1 - momentum) * running + momentum * batch, with the unbiased variance as PyTorch
+// does.
 struct BatchNorm {
   static constexpr const char* name = "batch_norm";
   Shape shape;

@@ -35,9 +35,7 @@ struct MaxPool2x2Grad {
     const uint8_t* argmax;
     void* dx;
   };
-  Buffers bind(In in, Out out) const {
-    return {in[0], static_cast<const uint8_t*>(in[1]), out[0]};
-  }
+  Buffers bind(In in, Out out) const { return {in[0], static_cast<const uint8_t*>(in[1]), out[0]}; }
 };
 
 }  // namespace unetd

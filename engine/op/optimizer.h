@@ -5,7 +5,8 @@
 
 namespace unetd {
 
-// norm = sqrt(sum of x^2), accumulated in f64 in a fixed order. norm: one f32 (f64 in f64 problems).
+// norm = sqrt(sum of x^2), accumulated in f64 in a fixed order. norm: one f32 (f64 in f64
+// problems).
 struct GlobalNorm {
   static constexpr const char* name = "global_norm";
   int64_t count = 0;
@@ -46,8 +47,12 @@ struct AdamW {
     void *param, *m, *v;
   };
   Buffers bind(In in, Out out) const {
-    return {in[0], max_norm > 0 ? in[2] : nullptr, static_cast<const OptimizerScalars*>(in[1]),
-            out[0], out[1], out[2]};
+    return {in[0],
+            max_norm > 0 ? in[2] : nullptr,
+            static_cast<const OptimizerScalars*>(in[1]),
+            out[0],
+            out[1],
+            out[2]};
   }
 };
 

@@ -20,6 +20,12 @@
 // so the same inputs give the same bits on the same device with the same number of threads.
 #pragma once
 
+#include "engine/base/dtype.h"
+#include "engine/base/error.h"
+#include "engine/base/log.h"
+#include "engine/device/device.h"
+#include "engine/tensor/shape.h"
+
 #include <algorithm>
 #include <memory>
 #include <span>
@@ -27,12 +33,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "engine/base/dtype.h"
-#include "engine/base/error.h"
-#include "engine/base/log.h"
-#include "engine/device/device.h"
-#include "engine/tensor/shape.h"
 
 namespace unetd {
 
@@ -51,9 +51,9 @@ struct Kernel {
 
 template <class P>
 struct Impl {
-  std::string_view name;                             // "ref", "eigen", "onednn", "cuda", ...
-  const char* (*reject)(const P&);                   // nullptr: takes it; else the reason why not
-  std::unique_ptr<Kernel<P>> (*make)(const P&);      // only for problems it takes
+  std::string_view name;                         // "ref", "eigen", "onednn", "cuda", ...
+  const char* (*reject)(const P&);               // nullptr: takes it; else the reason why not
+  std::unique_ptr<Kernel<P>> (*make)(const P&);  // only for problems it takes
 };
 
 // The list for one device, in order of preference.
@@ -113,7 +113,8 @@ const Impl<P>& select(const P& problem, DeviceType device, const KernelChoice& c
     if (reason == nullptr) return impl;
     why += str(why.empty() ? " " : "; ", impl.name, ": ", reason);
   }
-  if (why.empty()) why = forced.empty() ? " none is registered" : str(" there is no '", forced, "'");
+  if (why.empty())
+    why = forced.empty() ? " none is registered" : str(" there is no '", forced, "'");
   throw Error(str("no implementation of ", P::name, " on ", name_of(device), ":", why));
 }
 

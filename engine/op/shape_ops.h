@@ -5,7 +5,8 @@
 
 namespace unetd {
 
-// y = the channels of a, then those of b. a: (n, h, w, ca), b: (n, h, w, cb), y: (n, h, w, ca + cb).
+// y = the channels of a, then those of b. a: (n, h, w, ca), b: (n, h, w, cb), y: (n, h, w, ca +
+// cb).
 struct ConcatChannels {
   static constexpr const char* name = "concat_channels";
   Shape a;
@@ -39,7 +40,8 @@ struct SplitChannels {
   Buffers bind(In in, Out out) const { return {in[0], out[0], out[1]}; }
 };
 
-// Adds zeros at the borders where the amounts are positive, cuts pixels off where they are negative.
+// Adds zeros at the borders where the amounts are positive, cuts pixels off where they are
+// negative.
 struct Pad2d {
   static constexpr const char* name = "pad2d";
   Shape x;

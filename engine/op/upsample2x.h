@@ -5,8 +5,9 @@
 //   otherwise:      max(0, (i + 0.5) / 2 - 0.5)         (corner edges coincide)
 // interpolated linearly between the two neighbours, the upper one clamped to the image.
 //
-// With aligned corners the position depends on the size of the whole image, so a tile of a scene must
-// know that size and its own place: `Window`. Then a tile is up-sampled exactly as the scene would be.
+// With aligned corners the position depends on the size of the whole image, so a tile of a scene
+// must know that size and its own place: `Window`. Then a tile is up-sampled exactly as the scene
+// would be.
 #pragma once
 
 #include "engine/op/registry.h"
@@ -56,8 +57,8 @@ struct Upsample2xGrad {
   Buffers bind(In in, Out out) const { return {in[0], out[0]}; }
 };
 
-// Where output index i of a line reads: rows `low` and `high` with weight `t` on the second. Shared by
-// every implementation and by both directions, so that they cannot disagree.
+// Where output index i of a line reads: rows `low` and `high` with weight `t` on the second. Shared
+// by every implementation and by both directions, so that they cannot disagree.
 struct LinearTap {
   int64_t low, high;
   double t;
@@ -68,9 +69,9 @@ constexpr LinearTap upsample_tap(int64_t i, int64_t size, int64_t origin, int64_
   const int64_t global = i + 2 * origin;
   double position = 0;
   if (align_corners) {
-    position = whole == 1 ? 0.0
-                          : static_cast<double>(global * (whole - 1)) /
-                                static_cast<double>(2 * whole - 1);
+    position = whole == 1
+                   ? 0.0
+                   : static_cast<double>(global * (whole - 1)) / static_cast<double>(2 * whole - 1);
   } else {
     position = (static_cast<double>(global) + 0.5) / 2 - 0.5;
     if (position < 0) position = 0;

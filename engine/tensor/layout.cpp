@@ -1,8 +1,8 @@
 #include "engine/tensor/layout.h"
 
-#include <cstring>
-
 #include "engine/base/threads.h"
+
+#include <cstring>
 
 namespace unetd {
 namespace {

@@ -3,16 +3,16 @@
 //   simt, cuda   dense NHWC, filters dense KRSC
 //   cpu          blocks of 16 channels: (n, c/16, h, w, 16); filters (k/16, c/16, r, s, 16c, 16k);
 //                filters of a transposed convolution (k/16, r, s, c/16, 16c, 16k)
-// A block that the channels do not fill is padded with zeros, and every kernel keeps it so: sums over
-// whole blocks then need no edge cases.
+// A block that the channels do not fill is padded with zeros, and every kernel keeps it so: sums
+// over whole blocks then need no edge cases.
 #pragma once
-
-#include <cstddef>
-#include <cstdint>
 
 #include "engine/device/device.h"
 #include "engine/tensor/shape.h"
 #include "engine/tensor/tensor.h"
+
+#include <cstddef>
+#include <cstdint>
 
 namespace unetd {
 
@@ -48,9 +48,8 @@ constexpr int64_t filter_index(Layout layout, Kind kind, const Shape& s, int64_t
                                int64_t q, int64_t c) {
   if (layout == Layout::nhwc) return ((k * s.h + r) * s.w + q) * s.c + c;
   const int64_t in_block = c % block * block + k % block, cb = blocks(s.c);
-  const int64_t outer = kind == Kind::filter
-                            ? ((k / block * cb + c / block) * s.h + r) * s.w + q
-                            : ((k / block * s.h + r) * s.w + q) * cb + c / block;
+  const int64_t outer = kind == Kind::filter ? ((k / block * cb + c / block) * s.h + r) * s.w + q
+                                             : ((k / block * s.h + r) * s.w + q) * cb + c / block;
   return outer * block * block + in_block;
 }
 

@@ -26,8 +26,9 @@ constexpr uint64_t largest_header = 100'000'000;
 constexpr size_t length_bytes = 8;
 
 constexpr std::pair<const char*, DType> dtype_names[] = {
-    {"F32", DType::f32}, {"F64", DType::f64}, {"BF16", DType::bf16}, {"F16", DType::f16},
-    {"U8", DType::u8},   {"I16", DType::i16}, {"U16", DType::u16},   {"I32", DType::i32}};
+    {"F32", DType::f32}, {"F64", DType::f64}, {"BF16", DType::bf16},
+    {"F16", DType::f16}, {"U8", DType::u8},   {"I16", DType::i16},
+    {"U16", DType::u16}, {"I32", DType::i32}, {"I64", DType::i64}};
 
 std::optional<DType> parse_dtype(const std::string& name) {
   for (const auto& [text, dtype] : dtype_names)

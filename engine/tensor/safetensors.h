@@ -3,6 +3,8 @@
 // (https://github.com/huggingface/safetensors#format). Checkpoints and patch stores are such files.
 #pragma once
 
+#include "engine/base/dtype.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -10,8 +12,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-#include "engine/base/dtype.h"
 
 namespace unetd {
 

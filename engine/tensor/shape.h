@@ -1,6 +1,6 @@
-// Logical extents of a rank-4 tensor. Images are (n, h, w, c); a vector is (1, 1, 1, c); a convolution
-// filter is (n = output channels, h = kernel rows, w = kernel columns, c = input channels).
-// How elements lie in memory is a matter of the layout (layout.h), not of the shape.
+// Logical extents of a rank-4 tensor. Images are (n, h, w, c); a vector is (1, 1, 1, c); a
+// convolution filter is (n = output channels, h = kernel rows, w = kernel columns, c = input
+// channels). How elements lie in memory is a matter of the layout (layout.h), not of the shape.
 #pragma once
 
 #include <cstdint>

@@ -2,13 +2,13 @@
 // session (batches, parameters in files, results, tests); inside a graph there are only Values.
 #pragma once
 
-#include <cstring>
-#include <memory>
-#include <span>
-
 #include "engine/base/dtype.h"
 #include "engine/base/error.h"
 #include "engine/tensor/shape.h"
+
+#include <cstring>
+#include <memory>
+#include <span>
 
 namespace unetd {
 

@@ -1,14 +1,14 @@
-// Batch normalisation, memory bound. Forward: one pass for the statistics, one to normalise (3 streams
-// of the image). Backward: one pass for the two sums, one for dx (5 streams).
+// Batch normalisation, memory bound. Forward: one pass for the statistics, one to normalise (3
+// streams of the image). Backward: one pass for the two sums, one for dx (5 streams).
 #include "engine/op/batch_norm.h"
-
-#include <algorithm>
-#include <cmath>
 
 #include "engine/base/threads.h"
 #include "engine/tensor/layout.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/isa.h"
+
+#include <algorithm>
+#include <cmath>
 
 namespace unetd::UNETD_ISA {
 namespace {
@@ -21,7 +21,9 @@ constexpr int64_t chunk_pixels = 1024;
 struct Chunks {
   int64_t n, cb, pixels, per_plane;
   explicit Chunks(const Shape& s)
-      : n(s.n), cb(blocks(s.c)), pixels(s.h * s.w),
+      : n(s.n),
+        cb(blocks(s.c)),
+        pixels(s.h * s.w),
         per_plane((pixels + chunk_pixels - 1) / chunk_pixels) {}
   int64_t count() const { return n * cb * per_plane; }
 
@@ -30,8 +32,7 @@ struct Chunks {
   void for_each(F&& body) const {
     parallel_for(count(), [&](int64_t i) {
       const int64_t plane = i / per_plane, first = i % per_plane * chunk_pixels;
-      body(i, plane % cb, (plane * pixels + first) * block,
-           std::min(chunk_pixels, pixels - first));
+      body(i, plane % cb, (plane * pixels + first) * block, std::min(chunk_pixels, pixels - first));
     });
   }
   // fold(chunk index, pixels) over the chunks of one channel block in a fixed order
@@ -39,8 +40,7 @@ struct Chunks {
   void fold(int64_t c, F&& body) const {
     for (int64_t image = 0; image < n; ++image) {
       for (int64_t j = 0; j < per_plane; ++j) {
-        body((image * cb + c) * per_plane + j,
-             std::min(chunk_pixels, pixels - j * chunk_pixels));
+        body((image * cb + c) * per_plane + j, std::min(chunk_pixels, pixels - j * chunk_pixels));
       }
     }
   }
@@ -124,7 +124,8 @@ struct Forward final : Kernel<BatchNorm> {
       const double var = squares / count, rstd = 1 / std::sqrt(var + p_.eps);
       const double unbiased = count > 1 ? squares / (count - 1) : var;
       const bool padding = c * block + lane >= p_.shape.c;
-      const double gamma = padding ? 0 : from(b.gamma)[lane], beta = padding ? 0 : from(b.beta)[lane];
+      const double gamma = padding ? 0 : from(b.gamma)[lane],
+                   beta = padding ? 0 : from(b.beta)[lane];
       at(b.mean)[lane] = padding ? 0 : static_cast<float>(mean);
       at(b.rstd)[lane] = padding ? 0 : static_cast<float>(rstd);
       scale[c * block + lane] = static_cast<float>(gamma * rstd);

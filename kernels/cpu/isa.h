@@ -1,7 +1,7 @@
 // The files of this folder are compiled once per instruction set, with UNETD_ISA naming it, and put
-// their code into a namespace of that name. Include this header last: from here on functions may use
-// the instruction set. (The includes before it may not: their inline functions are shared with code
-// that runs on any processor.)
+// their code into a namespace of that name. Include this header last: from here on functions may
+// use the instruction set. (The includes before it may not: their inline functions are shared with
+// code that runs on any processor.)
 #pragma once
 
 #define UNETD_TEXT_OF(x) #x

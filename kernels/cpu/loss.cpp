@@ -1,14 +1,14 @@
-// Segmentation losses with their gradients. Up to 16 classes are one vector a pixel; sums are kept in
-// double per chunk of pixels and added in order.
+// Segmentation losses with their gradients. Up to 16 classes are one vector a pixel; sums are kept
+// in double per chunk of pixels and added in order.
 #include "engine/op/loss.h"
-
-#include <algorithm>
-#include <cmath>
 
 #include "engine/base/threads.h"
 #include "engine/tensor/layout.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/isa.h"
+
+#include <algorithm>
+#include <cmath>
 
 namespace unetd::UNETD_ISA {
 namespace {
@@ -25,7 +25,8 @@ const char* reject(const P& p) {
 Vec exp_nonpositive(const Vec& x) {
   const Vec clamped = choose(x < -87.0F, splat(-87.0F), x);  // 2^-126: the smallest normal number
   const Vec scaled = clamped * 1.44269504F;
-  const Mask n = __builtin_convertvector(scaled - 0.5F, Mask);  // truncation rounds these to nearest
+  const Mask n =
+      __builtin_convertvector(scaled - 0.5F, Mask);  // truncation rounds these to nearest
   const Vec whole = __builtin_convertvector(n, Vec);
   const Vec r = clamped - whole * 0.693359375F + whole * 2.12194440e-4F;
   Vec p = splat(1.0F / 720);
@@ -126,9 +127,7 @@ struct BcePixel {
   BcePixel(const BceWithLogits& p, const BceWithLogits::Buffers& b)
       : pos_weight(weight_vector(b.pos_weight)), c(p.logits.c) {}
   int64_t classes() const { return c == 1 ? 2 : c; }
-  double weight(uint8_t label) const {
-    return label < classes() ? static_cast<double>(c) : 0;
-  }
+  double weight(uint8_t label) const { return label < classes() ? static_cast<double>(c) : 0; }
   double evaluate(const Vec& z, uint8_t label, float scale, Vec& gradient) const {
     const Mask valid = lanes < static_cast<int>(c);
     const Mask hit = c == 1 ? Mask{} - static_cast<int>(label) : lanes == static_cast<int>(label);

@@ -1,12 +1,13 @@
-// Max-pooling, memory bound: forward reads 4 values, writes one and its place; backward the reverse.
+// Max-pooling, memory bound: forward reads 4 values, writes one and its place; backward the
+// reverse.
 #include "engine/op/maxpool2x2.h"
-
-#include <cstring>
 
 #include "engine/base/threads.h"
 #include "engine/tensor/layout.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/isa.h"
+
+#include <cstring>
 
 namespace unetd::UNETD_ISA {
 namespace {

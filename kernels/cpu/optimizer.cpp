@@ -1,12 +1,12 @@
 // The optimiser on flat buffers, memory bound: AdamW reads 4 arrays and writes 3 in one pass.
 #include "engine/op/optimizer.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "engine/base/threads.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/isa.h"
+
+#include <algorithm>
+#include <cmath>
 
 namespace unetd::UNETD_ISA {
 namespace {
@@ -28,8 +28,8 @@ struct Norm final : Kernel<GlobalNorm> {
         for (int64_t k = 0; k < 8; ++k) sums[k] += double{x[i + k]} * x[i + k];
       }
       for (; i < end; ++i) sums[0] += double{x[i]} * x[i];
-      partial[begin / grain] = ((sums[0] + sums[1]) + (sums[2] + sums[3])) +
-                               ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+      partial[begin / grain] =
+          ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
     });
     double total = 0;
     for (int64_t i = 0; i < (p_.count + grain - 1) / grain; ++i) total += partial[i];
@@ -42,9 +42,8 @@ struct Norm final : Kernel<GlobalNorm> {
 
 void adamw(const AdamW& p, const AdamW::Buffers& b) {
   const float clip =
-      b.norm == nullptr
-          ? 1.0F
-          : std::min(1.0F, p.max_norm / (*static_cast<const float*>(b.norm) + 1e-6F));
+      b.norm == nullptr ? 1.0F
+                        : std::min(1.0F, p.max_norm / (*static_cast<const float*>(b.norm) + 1e-6F));
   const OptimizerScalars s = *b.scalars;
   const float decay = 1 - s.learning_rate * p.weight_decay;
   const float rate = s.learning_rate / s.bias_correction1, inverse = 1 / s.bias_correction2_sqrt;

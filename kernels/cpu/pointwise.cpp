@@ -35,9 +35,8 @@ void relu_grad(const ReluGrad& p, const ReluGrad::Buffers& b) {
 }
 
 void add(const Add& p, const Add::Buffers& b) {
-  for_each_vector(p.shape, [&](int64_t i) {
-    store(out(b.y) + i, load(in(b.a) + i) + load(in(b.b) + i));
-  });
+  for_each_vector(p.shape,
+                  [&](int64_t i) { store(out(b.y) + i, load(in(b.a) + i) + load(in(b.b) + i)); });
 }
 
 }  // namespace

@@ -1,13 +1,13 @@
 // Operations that copy: whole channel blocks and rows, at the speed of memory.
 #include "engine/op/shape_ops.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "engine/base/threads.h"
 #include "engine/tensor/layout.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/isa.h"
+
+#include <algorithm>
+#include <cstring>
 
 namespace unetd::UNETD_ISA {
 namespace {

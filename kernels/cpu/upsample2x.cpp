@@ -17,9 +17,7 @@ struct Tap {
 
 struct Forward final : Kernel<Upsample2x> {
   explicit Forward(const Upsample2x& p) : p_(p), out_(p.geometry.y()) {}
-  size_t workspace() const override {
-    return static_cast<size_t>(out_.h + out_.w) * sizeof(Tap);
-  }
+  size_t workspace() const override { return static_cast<size_t>(out_.h + out_.w) * sizeof(Tap); }
   void run(const Upsample2x::Buffers& b, void* workspace, Stream&) const override {
     const UpsampleGeometry& g = p_.geometry;
     Tap* rows = static_cast<Tap*>(workspace);
@@ -59,7 +57,8 @@ struct Forward final : Kernel<Upsample2x> {
 
 // The outputs that read a source pixel: `count` of them from `first` on.
 struct Readers {
-  static constexpr int most = 6;  // an axis doubled: 4 outputs, one more at a clamped end, and spare
+  static constexpr int most =
+      6;  // an axis doubled: 4 outputs, one more at a clamped end, and spare
   int64_t first;
   int count;
   float weight[most];
@@ -78,8 +77,8 @@ struct Backward final : Kernel<Upsample2xGrad> {
     tabulate(columns, in.w);
     parallel_for(in.n * blocks(in.c) * in.h, [&](int64_t row) {
       const Readers& r = rows[row % in.h];
-      const float* dy = static_cast<const float*>(b.dy) +
-                        (row / in.h * out.h + r.first) * out.w * block;
+      const float* dy =
+          static_cast<const float*>(b.dy) + (row / in.h * out.h + r.first) * out.w * block;
       float* dx = static_cast<float*>(b.dx) + row * in.w * block;
       for (int64_t w = 0; w < in.w; ++w) {
         const Readers& c = columns[w];

@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(threads)
   const unsigned column = i / w.packs;
   const int64_t channel = int64_t{i % w.packs} * Pack<T>::size;
   for (unsigned row = blockIdx.y; row < w.rows; row += gridDim.y) {
-    const int64_t image = row / w.rows_per_image, top = 2 * (row % w.rows_per_image);
+    const int64_t image = row / w.rows_per_image, top = int64_t{2} * (row % w.rows_per_image);
     const T* const corner =
         x + ((image * w.x.h + top) * w.x.w + 2 * int64_t{column}) * w.x.c + channel;
     Pack<T> best = load16(corner);

@@ -29,8 +29,8 @@ bool names_lane(const Lane& waiting, int lane) { return ((waiting.mask >> lane) 
 
 // Lane fragments of an 8-row slice of a 16-bit matrix: lane l holds columns 2 (l % 4) and the next
 // of row l / 4. Every operand of mma.m16n8k16 and ldmatrix is made of such 8x8 pieces.
-constexpr int fragment_row(int lane) { return lane / 4; }
-constexpr int fragment_column(int lane) { return lane % 4 * 2; }
+constexpr size_t fragment_row(size_t lane) { return lane / 4; }
+constexpr size_t fragment_column(size_t lane) { return lane % 4 * 2; }
 
 // --- results
 // ---------------------------------------------------------------------------------------
@@ -75,23 +75,22 @@ void compute_bits(const Group& group) {
   }
 }
 
-uint16_t half_of(uint32_t word, int i) { return static_cast<uint16_t>(word >> (16 * i)); }
+uint16_t half_of(uint32_t word, size_t i) { return static_cast<uint16_t>(word >> (16 * i)); }
 
 void compute_ldmatrix(const Group& group) {
   // rows[8 i + r] is row r of matrix i, four words of two elements.
   std::array<std::array<uint32_t, 4>, warp_size> rows;
-  for (int l = 0; l < warp_size; ++l) std::copy_n(group[l]->words.begin(), 4, rows[l].begin());
+  for (size_t l = 0; l < warp_size; ++l) std::copy_n(group[l]->words.begin(), 4, rows[l].begin());
   const bool trans = group[0]->kind == Collective::ldmatrix_trans;
-  const auto element = [&](int matrix, int row, int column) -> uint32_t {
-    return half_of(rows[static_cast<size_t>(8 * matrix + row)][static_cast<size_t>(column / 2)],
-                   column % 2);
+  const auto element = [&](size_t matrix, size_t row, size_t column) -> uint32_t {
+    return half_of(rows[8 * matrix + row][column / 2], column % 2);
   };
-  for (int l = 0; l < warp_size; ++l) {
-    const int r = fragment_row(l), c = fragment_column(l);
-    for (int i = 0; i < group[l]->operand; ++i) {
-      group[l]->words[static_cast<size_t>(i)] = trans
-                                                    ? element(i, c, r) | element(i, c + 1, r) << 16
-                                                    : element(i, r, c) | element(i, r, c + 1) << 16;
+  for (size_t l = 0; l < warp_size; ++l) {
+    const size_t r = fragment_row(l), c = fragment_column(l);
+    const auto matrices = static_cast<size_t>(group[l]->operand);
+    for (size_t i = 0; i < matrices; ++i) {
+      group[l]->words[i] = trans ? element(i, c, r) | element(i, c + 1, r) << 16
+                                 : element(i, r, c) | element(i, r, c + 1) << 16;
     }
   }
 }
@@ -100,18 +99,17 @@ void compute_ldmatrix(const Group& group) {
 template <class T>
 void compute_mma(const Group& group) {
   float a[16][16], b[16][8], d[16][8];
-  const auto value = [](uint32_t word, int i) { return to_float(T{half_of(word, i)}); };
-  for (int l = 0; l < warp_size; ++l) {
+  const auto value = [](uint32_t word, size_t i) { return to_float(T{half_of(word, i)}); };
+  for (size_t l = 0; l < warp_size; ++l) {
     const auto& words = group[l]->words;
-    const int row = fragment_row(l), column = fragment_column(l);
-    for (int i = 0; i < 2; ++i) {
-      for (int q = 0; q < 4; ++q) {  // quarters of A: rows first, then columns
-        a[row + q % 2 * 8][column + q / 2 * 8 + i] = value(words[static_cast<size_t>(4 + q)], i);
+    const size_t row = fragment_row(l), column = fragment_column(l);
+    for (size_t i = 0; i < 2; ++i) {
+      for (size_t q = 0; q < 4; ++q) {  // quarters of A: rows first, then columns
+        a[row + q % 2 * 8][column + q / 2 * 8 + i] = value(words[4 + q], i);
       }
-      for (int q = 0; q < 2; ++q) {  // B is column-major: its column is the fragment's row
-        b[column + q * 8 + i][row] = value(words[static_cast<size_t>(8 + q)], i);
-        std::memcpy(&d[row + q * 8][column + i], &words[static_cast<size_t>(2 * q + i)],
-                    sizeof(float));
+      for (size_t q = 0; q < 2; ++q) {  // B is column-major: its column is the fragment's row
+        b[column + q * 8 + i][row] = value(words[8 + q], i);
+        std::memcpy(&d[row + q * 8][column + i], &words[2 * q + i], sizeof(float));
       }
     }
   }
@@ -120,11 +118,10 @@ void compute_mma(const Group& group) {
       for (int j = 0; j < 8; ++j) d[i][j] += a[i][k] * b[k][j];
     }
   }
-  for (int l = 0; l < warp_size; ++l) {
-    const int row = fragment_row(l), column = fragment_column(l);
-    for (int i = 0; i < 4; ++i) {
-      std::memcpy(&group[l]->words[static_cast<size_t>(i)], &d[row + i / 2 * 8][column + i % 2],
-                  sizeof(float));
+  for (size_t l = 0; l < warp_size; ++l) {
+    const size_t row = fragment_row(l), column = fragment_column(l);
+    for (size_t i = 0; i < 4; ++i) {
+      std::memcpy(&group[l]->words[i], &d[row + i / 2 * 8][column + i % 2], sizeof(float));
     }
   }
 }
@@ -242,7 +239,7 @@ void warp_sync(unsigned mask, Site site) {
   sanitizer::release(&tags[static_cast<size_t>(self.index)][parity]);
   self.words[0] = parity;
   meet(self, Collective::warp_sync, mask, 0, site);
-  const auto warp = static_cast<size_t>(self.index / warp_size * warp_size);
+  const auto warp = static_cast<size_t>(self.index - self.lane());
   for (size_t l = 0; l < warp_size; ++l) {
     if (((self.words[2] >> l) & 1U) == 0) continue;
     sanitizer::acquire(&tags[warp + l][(self.words[1] >> l) & 1U]);

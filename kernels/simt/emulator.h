@@ -9,6 +9,7 @@
 #include <functional>
 #include <type_traits>
 
+// NOLINTBEGIN(bugprone-reserved-identifier,bugprone-macro-parentheses): the words are CUDA's
 #define __global__
 #define __device__
 #define __host__
@@ -25,6 +26,7 @@
 #define blockDim (::unetd::simt::block_extent())
 #define gridDim (::unetd::simt::grid_extent())
 #define __syncthreads ::unetd::simt::block_sync
+// NOLINTEND(bugprone-reserved-identifier,bugprone-macro-parentheses)
 
 namespace unetd::simt {
 

@@ -2,7 +2,7 @@
 // inputs.
 #pragma once
 
-#include "engine/tensor/tensor.h"
+#include "tests/support/data.h"
 
 #include <algorithm>
 #include <cmath>
@@ -24,24 +24,6 @@ constexpr double unit_roundoff(DType t) {
       return 0x1p-7;
     default:
       return 0;
-  }
-}
-
-// The elements as double, whatever the type.
-inline std::vector<double> doubles(const Tensor& t) {
-  const auto widen = [&]<class T>(T) {
-    const std::span<const T> from = t.span<T>();
-    return std::vector<double>(from.begin(), from.end());
-  };
-  switch (t.dtype()) {
-    case DType::f64:
-      return widen(double{});
-    case DType::f32:
-      return widen(float{});
-    case DType::i32:
-      return widen(int32_t{});
-    default:
-      return widen(uint8_t{});
   }
 }
 

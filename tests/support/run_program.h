@@ -6,7 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <sstream>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -33,11 +33,15 @@ inline ProgramResult run_program(const std::string& arguments) {
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(out), read_file(err)};
 }
 
-// The names of all programs of this build.
+// The names of all programs: tools/unetd_x.cpp is unetd-x.
 inline std::vector<std::string> program_names() {
-  std::istringstream words(UNETD_PROGRAMS);
   std::vector<std::string> names;
-  for (std::string name; words >> name;) names.push_back(name);
+  for (const auto& entry : std::filesystem::directory_iterator(UNETD_SOURCE_DIR "/tools")) {
+    std::string name = entry.path().stem();
+    if (entry.path().extension() != ".cpp" || !name.starts_with("unetd_")) continue;
+    std::replace(name.begin(), name.end(), '_', '-');
+    names.push_back(name);
+  }
   return names;
 }
 

@@ -18,8 +18,9 @@ float upper_quantile(int64_t scene_size, double share, F&& field) {
   std::vector<float> samples(side * side);
   const float step = static_cast<float>(scene_size) / side;
   parallel_for(side * side, [&](int64_t i) {
+    const int64_t row = i / side;
     samples[i] = field((static_cast<float>(i % side) + 0.5F) * step,
-                       (static_cast<float>(i / side) + 0.5F) * step);
+                       (static_cast<float>(row) + 0.5F) * step);
   });
   const auto rank =
       std::clamp<int64_t>(std::llround((1 - share) * side * side), 0, side * side - 1);

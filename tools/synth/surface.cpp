@@ -47,8 +47,9 @@ LandCover::LandCover(const Terrain& terrain, int64_t scene_size, uint64_t seed, 
   const float step = static_cast<float>(scene_size) / side;
   std::vector<float> heights(side * side), scores(side * side);
   parallel_for(side * side, [&](int64_t i) {
+    const int64_t row = i / side;
     const Facet f = facet_at(terrain, (static_cast<float>(i % side) + 0.5F) * step,
-                             (static_cast<float>(i / side) + 0.5F) * step);
+                             (static_cast<float>(row) + 0.5F) * step);
     heights[i] = f.site.elevation;
     scores[i] = f.site.water_depth > 0 ? -1e6F : snow_score(f);
   });

@@ -43,8 +43,10 @@ io::Grid grid_of(int64_t size) {
 
 std::vector<io::GeoTiffBand> scene_bands() {
   std::vector<io::GeoTiffBand> list;
+  list.reserve(bands);
   for (const std::string_view name : band_names)
-    list.push_back({std::string(name), 1 / dn_per_reflectance, -dn_offset / dn_per_reflectance, 0});
+    list.push_back(
+        {std::string(name), 1.0 / dn_per_reflectance, -1.0 * dn_offset / dn_per_reflectance, 0});
   return list;
 }
 

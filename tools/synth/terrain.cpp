@@ -52,6 +52,28 @@ Terrain::Terrain(int64_t scene_size, uint64_t seed, double water_share)
   erode();
   make_lakes(water_share);
   spread_lake_levels();
+  survey();
+}
+
+// The land before the rivers: a broad tilt with hills. Returns how fast each cell rises, relative
+// to the mean: ranges rise, basins hardly.
+std::vector<float> Terrain::young_land() {
+  const int64_t side = grid_.side;
+  height_.resize(grid_.count());
+  std::vector<float> rise(grid_.count());
+  Rng rng(seed_, 2);
+  const float heading = rng.uniform(0, 6.2831853F), fall = rng.uniform(200, 500);
+  parallel_for(grid_.count(), [&](int64_t i) {
+    const int64_t row = i / side;
+    const float x = static_cast<float>(i % side), y = static_cast<float>(row);
+    const Vec2 p = warp(x / 170, y / 170, seed_ + 100, 0.6F);
+    const float range = ridged(p.x, p.y, seed_ + 110, 3);
+    const float tilt = (std::cos(heading) * x + std::sin(heading) * y) / static_cast<float>(side);
+    rise[i] = mix(0.25F, 1.6F, smoothstep(0.35F, 0.95F, range));
+    height_[i] = 700 + fall * tilt + 420 * fbm(p.x * 1.7F, p.y * 1.7F, seed_ + 120, 6, 0.55F) +
+                 20 * hash_uniform(static_cast<int32_t>(x), static_cast<int32_t>(y), seed_ + 130);
+  });
+  return rise;
 }
 
 // Fluvial erosion by the stream power law, uplift against K * sqrt(area) * slope, solved implicitly
@@ -62,19 +84,7 @@ void Terrain::erode() {
   constexpr float erodibility = 0.22F, uplift = 42;  // per step; their ratio sets the steepness
   constexpr float steepest = 1.0F;                   // tangent of the slope where rock slides
   const int64_t side = grid_.side;
-  height_.resize(grid_.count());
-  std::vector<float> rise(grid_.count());
-  Rng rng(seed_, 2);
-  const float heading = rng.uniform(0, 6.2831853F), fall = rng.uniform(200, 500);
-  parallel_for(grid_.count(), [&](int64_t i) {
-    const float x = static_cast<float>(i % side), y = static_cast<float>(i / side);
-    const Vec2 p = warp(x / 170, y / 170, seed_ + 100, 0.6F);
-    const float range = ridged(p.x, p.y, seed_ + 110, 3);
-    const float tilt = (std::cos(heading) * x + std::sin(heading) * y) / static_cast<float>(side);
-    rise[i] = uplift * mix(0.25F, 1.6F, smoothstep(0.35F, 0.95F, range));
-    height_[i] = 700 + fall * tilt + 420 * fbm(p.x * 1.7F, p.y * 1.7F, seed_ + 120, 6, 0.55F) +
-                 20 * hash_uniform(static_cast<int32_t>(x), static_cast<int32_t>(y), seed_ + 130);
-  });
+  const std::vector<float> rise = young_land();
   for (int step = 0; step < steps; ++step) {
     const Drainage d = drain(height_, side);
     const std::vector<float> area = drained_cells(d);
@@ -85,8 +95,8 @@ void Terrain::erode() {
       const float run = diagonal ? 1.4142F * cell_metres : cell_metres;
       const float cut = erodibility * std::sqrt(area[i]) * cell_metres / run;
       const float old = std::max(height_[i], d.filled[i]);
-      height_[i] =
-          std::min((old + rise[i] + cut * height_[r]) / (1 + cut), height_[r] + steepest * run);
+      height_[i] = std::min((old + uplift * rise[i] + cut * height_[r]) / (1 + cut),
+                            height_[r] + steepest * run);
     }
     // Creep rounds the ridges: without it every cell would start a valley of its own.
     for (int pass = 0; pass < 2; ++pass) smooth(height_, side);
@@ -104,7 +114,8 @@ void Terrain::make_lakes(double water_share) {
   float depth = 45;
   for (int attempt = 0; attempt < 5 && flooded < 0.8 * aim; ++attempt, depth *= 1.6F) {
     parallel_for(grid_.count(), [&](int64_t i) {
-      const float x = static_cast<float>(i % side), y = static_cast<float>(i / side);
+      const int64_t row = i / side;
+      const float x = static_cast<float>(i % side), y = static_cast<float>(row);
       height_[i] = bedrock[i] + depth * fbm(x / 38, y / 38, seed_ + 200, 3);
       lake_level_[i] = no_lake;
     });
@@ -131,8 +142,6 @@ void Terrain::make_lakes(double water_share) {
 // Lower cells below the outlet do not: they would be flooded.
 void Terrain::spread_lake_levels() {
   const int64_t side = grid_.side;
-  slope_.assign(grid_.count(), 0);
-  near_river_.assign(grid_.count(), 0);
   for (int ring = 0; ring < 2; ++ring) {
     const std::vector<float> from = lake_level_;
     for (int64_t y = 1; y < side - 1; ++y)
@@ -144,6 +153,13 @@ void Terrain::spread_lake_levels() {
           if (from[j] <= height_[i] + 0.5F) lake_level_[i] = std::max(lake_level_[i], from[j]);
       }
   }
+}
+
+// What every pixel will ask for: how steep the land is, and whether a river is within two cells.
+void Terrain::survey() {
+  const int64_t side = grid_.side;
+  slope_.assign(grid_.count(), 0);
+  near_river_.assign(grid_.count(), 0);
   for (int64_t y = 2; y < side - 2; ++y)
     for (int64_t x = 2; x < side - 2; ++x) {
       const int64_t i = y * side + x;

@@ -39,9 +39,11 @@ class Terrain {
   Site at(float x, float y) const;
 
  private:
+  std::vector<float> young_land();
   void erode();
   void make_lakes(double water_share);
   void spread_lake_levels();
+  void survey();
   float coarse_height(float x, float y) const;
   float coarse_slope(float x, float y) const;
   void add_river(float x, float y, int64_t coarse, Site& site) const;

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Small things that real_scene.sh and forest.sh do with scores and masks; standard library only.
+
+    scores.py join VALID TEST OUT         two outputs of `unetd-eval --json` as one file
+    scores.py table TITLE=FILE...         the test IoUs of several files beside one another
+    scores.py same-nodata SCENE MAP       compares raw validity masks; exit code 1 if they differ
+"""
+
+import json
+import sys
+from pathlib import Path
+
+
+def join(valid, test, out):
+    """The form in which pytorch_baseline.py and pixel_forest.py write."""
+    result = {"what": "unetd"}
+    for split, path in (("valid", valid), ("test", test)):
+        scores = json.loads(Path(path).read_text())
+        result[split] = {"mean_iou": scores["mean_iou"], "accuracy": scores["accuracy"],
+                         "iou": {c["name"]: c["iou"] for c in scores["classes"]}}  # fmt: skip
+    Path(out).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def table(*columns):
+    results = {}
+    for column in columns:
+        title, path = column.split("=", 1)
+        if Path(path).exists():
+            results[title] = json.loads(Path(path).read_text())
+        else:
+            print(f"no figures for {title}: {path} is not there")
+    rows = [["test IoU", *results]]
+    classes = next(iter(results.values()))["test"]["iou"]
+    for name in classes:
+        rows.append([name, *(format_score(r["test"]["iou"][name]) for r in results.values())])
+    for split in ("test", "valid"):
+        rows.append([f"mean, {split}", *(format_score(r[split]["mean_iou"]) for r in results.values())])
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))))
+
+
+def format_score(value):
+    return "-" if value is None else f"{value:.3f}"
+
+
+def same_nodata(scene, map_):
+    """Each file holds one mask a band, one after another; a pixel counts as valid if all bands are."""
+    masks = [Path(path).read_bytes() for path in (scene, map_)]
+    pixels = len(masks[1])  # the map has one band
+    bands = [int.from_bytes(masks[0][i : i + pixels], "little") for i in range(0, len(masks[0]), pixels)]
+    valid = bands[0]
+    for band in bands[1:]:
+        valid &= band
+    differing = sum(a != b for a, b in zip(valid.to_bytes(pixels, "little"), masks[1]))
+    missing = masks[1].count(0)
+    print(f"nodata: {missing} of {pixels} pixels of the map; {differing} differ from the scene")
+    return 1 if differing or len(masks[0]) % pixels else 0
+
+
+def main():
+    commands = {"join": join, "table": table, "same-nodata": same_nodata}
+    if len(sys.argv) < 3 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    sys.exit(commands[sys.argv[1]](*sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+#include "engine/base/rng.h"
+#include "io/tile_plan.h"
+#include "kernels/register.h"
+#include "tools/tables.h"
+#include "unet/predictor.h"
+#include "unet/trainer.h"
+
+#include <cmath>
+
+#include <catch2/catch.hpp>
+
+using namespace unetd;
+
+namespace {
+
+Tensor random_image(Shape shape, uint64_t seed) {
+  Tensor t(shape, DType::f32);
+  Rng rng(seed);
+  for (float& x : t.span<float>()) x = rng.uniform(-1, 1);
+  return t;
+}
+
+// Parameters with batch statistics that are not the neutral 0 and 1.
+Params random_params(const UNetConfig& c) {
+  register_kernels();
+  Params params = unet_params(c, DeviceType::cpu);
+  params.initialise(5);
+  Rng rng(6);
+  for (const ParamSpec& s : params.specs()) {
+    if (s.kind != Kind::features) continue;
+    Tensor t = params.read(s.name);
+    for (float& x : t.span<float>()) x += rng.uniform(-0.2F, 0.2F);
+    params.write(s.name, t);
+  }
+  return params;
+}
+
+double largest_difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.shape() == b.shape());
+  double most = 0;
+  for (size_t i = 0; i < a.span<float>().size(); ++i) {
+    most = std::max(most, std::abs(double{a.span<float>()[i]} - b.span<float>()[i]));
+  }
+  return most;
+}
+
+Tensor crop(const Tensor& image, const io::Window& w) {
+  const Shape s = image.shape();
+  Tensor part({1, w.height, w.width, s.c}, DType::f32);
+  for (int64_t y = 0; y < w.height; ++y) {
+    std::copy_n(image.span<float>().data() + ((w.y + y) * s.w + w.x) * s.c, w.width * s.c,
+                part.span<float>().data() + y * w.width * s.c);
+  }
+  return part;
+}
+
+// The map stitched from the tiles of a plan with the given halo.
+Tensor stitched(Predictor& predictor, const Tensor& scene, int64_t tile, int64_t halo) {
+  const Shape s = scene.shape();
+  const io::TilePlan plan = io::plan_exact(s.w, s.h, tile, halo, predictor.model().stride());
+  const int64_t classes = predictor.model().classes;
+  Tensor map({1, s.h, s.w, classes}, DType::f32);
+  for (int64_t i = 0; i < plan.count(); ++i) {
+    const io::Window read = plan.read_window(i), write = plan.write_window(i);
+    const Tensor part = predictor.logits(crop(scene, read), {read.y, read.x, s.h, s.w});
+    for (int64_t y = 0; y < write.height; ++y) {
+      std::copy_n(part.span<float>().data() +
+                      ((write.y - read.y + y) * read.width + write.x - read.x) * classes,
+                  write.width * classes,
+                  map.span<float>().data() + ((write.y + y) * s.w + write.x) * classes);
+    }
+  }
+  return map;
+}
+
+UNetConfig small_config(bool bilinear) {
+  UNetConfig c;
+  c.in_channels = 3;
+  c.classes = 2;
+  c.width = 4;
+  c.depth = 3;
+  c.bilinear = bilinear;
+  return c;
+}
+
+}  // namespace
+
+TEST_CASE("parameter counts are those of the published networks", "[model]") {
+  UNetConfig elaouni;
+  elaouni.in_channels = 3;
+  elaouni.classes = 1;
+  elaouni.bilinear = elaouni.conv_bias = true;
+  CHECK(parameter_table(elaouni).find("Total Trainable Params: 17267393") != std::string::npos);
+  UNetConfig wp99cp;
+  wp99cp.in_channels = 13;
+  wp99cp.classes = 4;
+  const std::string table = layer_table(wp99cp, 256, 256);
+  CHECK(table.find("Total params: 31,043,588") != std::string::npos);
+  CHECK(table.find("ConvTranspose2d-15      [1, 1024, 16, 16]       2,097,664") !=
+        std::string::npos);
+}
+
+TEST_CASE("folding batch norm does not change the network", "[model]") {
+  for (const bool bilinear : {false, true}) {
+    const UNetConfig c = small_config(bilinear);
+    Params params = random_params(c);
+    const Tensor image = random_image({2, 24, 17, 3}, 8);
+    Graph g;
+    const Value x = g.input(image.shape(), DType::f32, "image");
+    const Value logits = unet(g, params, c, x, Mode::evaluation);
+    g.mark_output(logits);
+    Session session(g, {});
+    session.write(x, image);
+    session.run();
+    Predictor predictor(params, c, {});
+    CHECK(largest_difference(session.read(logits), predictor.logits(image)) < 1e-4);
+  }
+}
+
+TEST_CASE("a map stitched from tiles equals one pass over the scene", "[model][exact]") {
+  for (const bool bilinear : {false, true}) {
+    const UNetConfig c = small_config(bilinear);
+    Predictor predictor(random_params(c), c, {});
+    const Tensor scene = random_image({1, 157, 203, 3}, 9);
+    const Tensor whole = predictor.logits(scene);
+    for (const int64_t tile : {16, 40, 64}) {
+      INFO("bilinear " << bilinear << ", tile " << tile);
+      CHECK(largest_difference(stitched(predictor, scene, tile, c.receptive_radius()), whole) <
+            1e-5);
+    }
+    // With less than the receptive field the seams must show, or the check above proves nothing.
+    CHECK(largest_difference(stitched(predictor, scene, 16, c.stride()), whole) > 1e-5);
+  }
+}
+
+TEST_CASE("an origin off the network's grid is refused", "[model]") {
+  const UNetConfig c = small_config(true);
+  Predictor predictor(random_params(c), c, {});
+  CHECK_THROWS_WITH(predictor.logits(random_image({1, 16, 16, 3}, 1), {4, 0, 64, 64}),
+                    Catch::Contains("off the network's grid"));
+}
+
+TEST_CASE("undoing a symmetry gives the image back", "[model]") {
+  const Tensor image = random_image({2, 5, 7, 3}, 3);
+  for (int symmetry = 0; symmetry < 8; ++symmetry) {
+    const Tensor turned = apply_symmetry(image, symmetry);
+    CHECK(largest_difference(undo_symmetry(turned, symmetry), image) == 0);
+    if (symmetry > 0 && symmetry < 4) CHECK(largest_difference(turned, image) > 0);
+  }
+}
+
+TEST_CASE("probabilities over turned views stay probabilities", "[model]") {
+  const UNetConfig c = small_config(false);
+  Predictor predictor(random_params(c), c, {});
+  const Tensor p = predictor.probabilities(random_image({1, 16, 24, 3}, 4), false, 8);
+  for (size_t i = 0; i < p.span<float>().size(); i += 2) {
+    CHECK(p.span<float>()[i] + p.span<float>()[i + 1] == Approx(1).margin(1e-5));
+  }
+}
+
+TEST_CASE("a network learns four images by heart", "[train]") {
+  register_kernels();
+  Config config;
+  config.optimizer.lr = 5e-3;
+  config.schedule.type = Config::Schedule::constant;
+  const UNetConfig c = small_config(false);
+  const Tensor image = random_image({4, 16, 16, 3}, 11);
+  Tensor labels({4, 16, 16, 1}, DType::u8);
+  for (int64_t i = 0; i < labels.count(); ++i) {
+    labels.span<uint8_t>()[static_cast<size_t>(i)] = i / 16 % 16 < 8 ? 0 : 1;
+  }
+  Trainer trainer(config, c, image.shape(), 200, {});
+  const double first = trainer.train(image, labels).loss;
+  double last = first;
+  while (trainer.step() < 200) last = trainer.train(image, labels).loss;
+  CHECK(first > 0.3);
+  CHECK(last < 0.1 * first);
+}
+
+TEST_CASE("labels that are all ignored neither change nor break the network", "[train]") {
+  register_kernels();
+  Config config;
+  config.optimizer.weight_decay = 0;
+  const UNetConfig c = small_config(false);
+  Tensor labels({1, 16, 16, 1}, DType::u8);
+  for (uint8_t& l : labels.span<uint8_t>()) l = 255;
+  Trainer trainer(config, c, {1, 16, 16, 3}, 10, {});
+  const Tensor before = trainer.params().read("inc.double_conv.0.weight");
+  const StepResult result = trainer.train(random_image({1, 16, 16, 3}, 12), labels);
+  CHECK(result.loss == 0);
+  CHECK(largest_difference(trainer.params().read("inc.double_conv.0.weight"), before) == 0);
+}
+
+TEST_CASE("a NaN in the input stops training with the step's number", "[train]") {
+  register_kernels();
+  Tensor image = random_image({1, 16, 16, 3}, 13);
+  image.span<float>()[5] = NAN;
+  Trainer trainer(Config{}, small_config(false), {1, 16, 16, 3}, 10, {});
+  CHECK_THROWS_WITH(trainer.train(image, Tensor({1, 16, 16, 1}, DType::u8)),
+                    Catch::Contains("step 1"));
+}
