@@ -133,7 +133,7 @@ Header check_header(const std::filesystem::path& path, const json& header, size_
     const Range& range = ranges.emplace_back(parse_range(path, name, entry, data_bytes));
     const auto type = entry.at("dtype").get<std::string>();
     const std::optional<DType> dtype = parse_dtype(type);
-    if (!dtype) {  // such as the int64 step counters of PyTorch's batch norm
+    if (!dtype) {  // such as 8-bit floats
       log_info(path.string(), ": tensor '", name, "' of type ", type, " is passed over");
       continue;
     }

@@ -6,19 +6,20 @@
 // CUDA's own words where C++ can spell them: __global__, __device__, __launch_bounds__, threadIdx,
 // blockIdx, blockDim, gridDim, __syncthreads(). Ours for the rest:
 //
-//   launch(kernel, grid, block, dynamic_bytes, stream, args...)      kernel<<<...>>>(args...)
-//   SIMT_SHARED(T, name);                                            __shared__ T name, 16-byte
-//   aligned dynamic_shared<T>()                                              extern __shared__
-//   shfl_xor, shfl_down, shfl_idx (value, lane[, mask])              __shfl_*_sync
-//   ballot, any_of, all_of (predicate[, mask]); warp_sync([mask])    votes; __syncwarp
-//   atomic_add, atomic_max (pointer, value); atomic_cas              atomicAdd, atomicMax,
-//   atomicCAS thread_fence()                                                   __threadfence
-//   mma_m16n8k16<bf16 or f16>(d, a, b)                               mma.sync, f32 accumulators
-//   ldmatrix(d, row), ldmatrix_trans(d, row)   d: 1, 2 or 4 words    ldmatrix.m8n8.b16
-//   copy_async16(shared, global[, valid]), copy_commit(), copy_wait<N>()   cp.async
-//   load16(p), store16(p, pack)                                      one 16-byte access
-//   SIMT_DEVICE, SIMT_UNROLL                                         inline device function;
-//   #pragma unroll
+//   launch(kernel, grid, block, bytes, stream, args...) kernel<<<...>>>(args...)
+//   SIMT_SHARED(T, name);                               __shared__ T name, aligned to 16 bytes
+//   dynamic_shared<T>()                                 extern __shared__
+//   shfl_xor, shfl_down, shfl_idx(value, lane[, mask])  __shfl_*_sync
+//   ballot, any_of, all_of(predicate[, mask])           votes
+//   warp_sync([mask])                                   __syncwarp
+//   atomic_add, atomic_max(pointer, value); atomic_cas  atomicAdd, atomicMax, atomicCAS
+//   thread_fence()                                      __threadfence
+//   mma_m16n8k16<bf16 or f16>(d, a, b)                  mma.sync, f32 accumulators
+//   ldmatrix, ldmatrix_trans(d, row), d of 1, 2, 4      ldmatrix.m8n8.b16
+//   copy_async16(shared, global[, valid])               cp.async
+//   copy_commit(), copy_wait<N>()                       cp.async.commit_group, wait_group
+//   load16(p), store16(p, pack)                         one 16-byte access
+//   SIMT_DEVICE; SIMT_UNROLL                            inline device function; #pragma unroll
 //
 // Rules that keep one source right on both sides: blocks do not wait for one another (the emulator
 // runs them in turn), nothing but plain data lives on a kernel's stack, and 64-bit arithmetic

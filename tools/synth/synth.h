@@ -30,10 +30,11 @@ enum class Label : uint8_t { background = 0, snow = 1, clouds = 2, water = 3, ou
 // Receives the share done, 0 to 1, from the calling thread.
 using Progress = std::function<void(double)>;
 
-// Writes to options.folder:
-//   scene.tif   13 bands uint16 (B01 ... B08, B8A, B09 ... B12), reflectance = DN * 0.0001 - 0.1, 0
-//   = nodata labels.tif  uint8 Label with colour table and category names dem.tif     float32
-//   metres above the sea
+// Writes to options.folder
+//   scene.tif    13 bands uint16 (B01 ... B08, B8A, B09 ... B12), reflectance = DN * 0.0001 - 0.1
+//                (0: nodata)
+//   labels.tif   uint8 Label with colour table and category names
+//   dem.tif      float32, metres above the sea
 // Throws UsageError for an option out of range, UserError when a file cannot be written.
 void generate(const SynthOptions& options, const Progress& progress = {});
 

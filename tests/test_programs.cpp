@@ -1,0 +1,267 @@
+// The whole way through the programs, on a small made-up scene; and what they do with bad input.
+#include "engine/base/file.h"
+#include "engine/tensor/safetensors.h"
+#include "io/gdal_map_writer.h"
+#include "io/scene.h"
+#include "tests/support/rasters.h"
+#include "tests/support/run_program.h"
+#include "tests/support/temp_folder.h"
+
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include <catch2/catch.hpp>
+
+namespace unetd {
+namespace {
+
+const std::string classes = " --classes 0=background,1=snow,2=clouds,3=water ";
+const std::string tiny =
+    " --set model.width=4 --set model.depth=2 --set training.batch=2 --set training.log_every=1 ";
+
+// A scene with labels, a store and folder for runs, made once for all tests of this file.
+struct Workshop {
+  TempFolder folder;
+  std::string scene = (folder / "scene" / "scene.tif").string();
+  std::string labels = (folder / "scene" / "labels.tif").string();
+  std::string store = (folder / "store").string();
+
+  Workshop() {
+    REQUIRE(
+        run_program("unetd-synth --quiet --size 192 --seed 3 --out " + (folder / "scene").string())
+            .code == 0);
+    REQUIRE(run_program("unetd-tile --quiet " + scene + " --labels " + labels + classes +
+                        "--patch 32 --block 64 --out " + store)
+                .code == 0);
+  }
+  std::string at(const std::string& name) const { return (folder / name).string(); }
+};
+
+Workshop& workshop() {
+  static Workshop once;
+  return once;
+}
+
+ProgramResult train(const std::string& run, const std::string& more) {
+  return run_program("unetd-train --quiet --data " + workshop().store + " --out " + run + tiny +
+                     more);
+}
+
+// One line of complaint about `about`, the exit code, and nothing at `output`.
+void check_refused(const std::string& command, int code, const std::string& about,
+                   const std::string& output) {
+  const ProgramResult result = run_program(command);
+  INFO(command << "\n" << result.err);
+  CHECK(result.code == code);
+  CHECK(result.complains(about));
+  CHECK_FALSE(std::filesystem::exists(output));
+}
+
+bool same_tensors(const std::string& a, const std::string& b) {
+  const SafeTensorsFile x(a), y(b);
+  if (x.tensors().size() != y.tensors().size()) return false;
+  for (const auto& [name, info] : x.tensors()) {
+    const auto p = x.bytes(name), q = y.bytes(name);
+    if (p.size() != q.size() || std::memcmp(p.data(), q.data(), p.size()) != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+TEST_CASE("from a scene to a map and its scores", "[programs]") {
+  const Workshop& w = workshop();
+  const std::string run = w.at("run"), map = w.at("map.tif");
+  REQUIRE(train(run, "--set training.steps=6").code == 0);
+  for (const char* file : {"last.ckpt", "best.ckpt", "metrics.jsonl", "config.yml", "report.html"})
+    CHECK(std::filesystem::exists(run + "/" + file));
+
+  const ProgramResult scored =
+      run_program("unetd-eval --quiet --model " + run + "/best.ckpt --data " + w.store);
+  CHECK(scored.code == 0);
+  CHECK(scored.out.find("mean") != std::string::npos);
+
+  REQUIRE(run_program("unetd-infer --quiet --model " + run + "/best.ckpt --scene " + w.scene +
+                      " --out " + map + " --tile 64 --quicklook " + w.at("map.png"))
+              .code == 0);
+  CHECK(std::filesystem::file_size(w.at("map.png")) > 1000);
+  // The map has data exactly where the scene has.
+  const io::Scene scene = io::Scene::open(w.scene), result = io::Scene::open(map);
+  REQUIRE(io::same_grid(scene.grid(), result.grid()));
+  const Tensor in = scene.read(scene.grid().whole()).valid;
+  const Tensor out = result.read(result.grid().whole()).valid;
+  CHECK(std::memcmp(in.data(), out.data(), in.bytes()) == 0);
+}
+
+TEST_CASE("a run that was killed and resumed has the bits of one left alone", "[programs]") {
+  const Workshop& w = workshop();
+  const std::string alone = w.at("alone"), killed = w.at("killed");
+  const std::string settings =
+      "--set training.steps=12 --set training.save_every=2 --set training.eval_every=5 "
+      "--set training.ema_decay=0.9 ";
+  REQUIRE(train(alone, settings).code == 0);
+  // SIGKILL as soon as a checkpoint of a step in the middle is there, wherever the run is then.
+  const std::string shell =
+      "unetd-train --quiet --data " + w.store + " --out " + killed + tiny + settings +
+      "& pid=$!; for i in $(seq 3000); do [ -e " + killed +
+      "/last.previous.ckpt ] && break; sleep 0.01; done; kill -9 $pid; wait $pid";
+  run_program(shell);
+  REQUIRE(std::filesystem::exists(killed + "/last.ckpt"));
+  REQUIRE(train(killed, "--resume").code == 0);
+  CHECK(same_tensors(alone + "/last.ckpt", killed + "/last.ckpt"));
+  CHECK(same_tensors(alone + "/best.ckpt", killed + "/best.ckpt"));
+  CHECK(read_file(alone + "/metrics.jsonl") == read_file(killed + "/metrics.jsonl"));
+}
+
+TEST_CASE("SIGTERM ends training with a checkpoint", "[programs]") {
+  const Workshop& w = workshop();
+  const std::string run = w.at("terminated");
+  const ProgramResult result =
+      run_program("unetd-train --quiet --data " + w.store + " --out " + run + tiny +
+                  "--set training.steps=1000000 & pid=$!; for i in $(seq 3000); do [ -s " + run +
+                  "/metrics.jsonl ] && break; sleep 0.01; done; kill -TERM $pid; wait $pid");
+  CHECK(result.code == 0);
+  CHECK(std::filesystem::exists(run + "/last.ckpt"));
+}
+
+TEST_CASE("a run folder is not overwritten by accident", "[programs]") {
+  const std::string run = workshop().at("twice");
+  REQUIRE(train(run, "--set training.steps=1").code == 0);
+  const std::string before = read_file(run + "/last.ckpt");
+  const ProgramResult again = train(run, "--set training.steps=1");
+  CHECK(again.code == 1);
+  CHECK(again.complains("--resume"));
+  CHECK(read_file(run + "/last.ckpt") == before);
+  CHECK(train(run, "--set training.steps=1 --overwrite").code == 0);
+}
+
+TEST_CASE("logits of an odd scene do not depend on the tile", "[programs][exact]") {
+  const Workshop& w = workshop();
+  const std::string run = w.at("logits_run"), scene = w.at("odd.tif");
+  REQUIRE(train(run, "--set training.steps=2 --set model.upsample=bilinear").code == 0);
+  std::vector<io::GeoTiffBand> bands;
+  for (const io::SceneBand& b : io::Scene::open(w.scene).bands()) bands.push_back({.name = b.name});
+  io::write_raster<uint16_t>(scene, io::test_grid(109, 87), bands,
+                             [](int64_t b, int64_t y, int64_t x) {
+                               return 1500 + 900 * std::sin(0.13 * x * (b + 1) + 0.31 * y);
+                             });
+  const auto logits = [&](const std::string& tile) {
+    const std::string out = w.at("logits" + tile + ".tif");
+    REQUIRE(run_program("unetd-infer --quiet --model " + run + "/last.ckpt --scene " + scene +
+                        " --emit logits --tile " + tile + " --out " + out)
+                .code == 0);
+    const io::Scene map = io::Scene::open(out);
+    return map.read(map.grid().whole()).image;
+  };
+  const Tensor whole = logits("512"), tiled = logits("16");
+  double most = 0;
+  for (size_t i = 0; i < whole.span<float>().size(); ++i)
+    most = std::max(most, std::abs(double{whole.span<float>()[i]} - tiled.span<float>()[i]));
+  CHECK(most < 1e-5);
+}
+
+TEST_CASE("bad scenes and labels are refused in one line", "[programs][bad]") {
+  const Workshop& w = workshop();
+  const std::string out = w.at("bad_store");
+  const auto tile = [&](const std::string& scene, const std::string& labels) {
+    return "unetd-tile --quiet " + scene + " --labels " + labels + classes + "--patch 32 --out " +
+           out;
+  };
+  SECTION("truncated TIFF") {
+    const std::string cut = w.at("cut.tif");
+    write_file(cut, read_file(w.scene).substr(0, std::filesystem::file_size(w.scene) / 2));
+    check_refused(tile(cut, w.labels), 1, "cut.tif", out);
+  }
+  SECTION("no such file") { check_refused(tile(w.at("none.tif"), w.labels), 1, "none.tif", out); }
+  SECTION("label of another size") {
+    const std::string other = w.at("small_labels.tif");
+    io::write_raster<uint8_t>(other, io::test_grid(40, 30), {{.name = "labels"}},
+                              [](int64_t, int64_t, int64_t) { return 0; });
+    check_refused(tile(w.scene, other), 1, "small_labels.tif", out);
+  }
+  SECTION("unknown class value") {
+    const std::string command = "unetd-tile --quiet " + w.scene + " --labels " + w.labels +
+                                " --classes 0=background,1=snow --patch 32 --out " + out;
+    check_refused(command, 1, "labels.tif", out);
+  }
+  SECTION("unknown band") {
+    check_refused(tile(w.scene, w.labels) + " --bands B02,B77", 1, "B77", out);
+  }
+  SECTION("unwritable folder") {
+    const std::string inside = "/proc/unetd/store";
+    check_refused("unetd-tile --quiet " + w.scene + " --labels " + w.labels + classes +
+                      "--patch 32 --out " + inside,
+                  1, "/proc/unetd", inside);
+  }
+  SECTION("a split by patch") {
+    check_refused(tile(w.scene, w.labels) + " --split random", 2, "split", out);
+  }
+}
+
+TEST_CASE("bad stores, models and settings are refused in one line", "[programs][bad]") {
+  const Workshop& w = workshop();
+  const std::string out = w.at("bad_run");
+  const std::string train_on = "unetd-train --quiet --out " + out + " --data ";
+  SECTION("no store") { check_refused(train_on + w.at("nowhere"), 1, "nowhere", out); }
+  SECTION("empty store") {
+    std::filesystem::create_directories(w.at("empty"));
+    check_refused(train_on + w.at("empty"), 1, "empty", out);
+  }
+  SECTION("bad YAML key") {
+    write_file(w.at("bad.yml"), "training:\n  bach: 4\n");
+    check_refused(train_on + w.store + " --config " + w.at("bad.yml"), 2, "bad.yml:2", out);
+  }
+  SECTION("another number of bands") {
+    check_refused(train_on + w.store + " --set model.in_channels=4", 2, "model.in_channels", out);
+  }
+  SECTION("no model in the file") {
+    write_file(w.at("text.ckpt"), "this is no model");
+    check_refused("unetd-infer --quiet --model " + w.at("text.ckpt") + " --scene " + w.scene +
+                      " --out " + out,
+                  1, "text.ckpt", out);
+  }
+  SECTION("a scene with other bands than the model's") {
+    const std::string run = w.at("bands_run"), scene = w.at("two_bands.tif");
+    REQUIRE(train(run, "--set training.steps=1 --overwrite").code == 0);
+    io::write_raster<uint16_t>(scene, io::test_grid(64, 64), {{.name = "B02"}, {.name = "B03"}},
+                               [](int64_t, int64_t, int64_t x) { return 1000 + x; });
+    check_refused(
+        "unetd-infer --quiet --model " + run + "/last.ckpt --scene " + scene + " --out " + out, 1,
+        "two_bands.tif", out);
+  }
+  SECTION("turned tiles in an exact map") {
+    const std::string run = w.at("tta_run");
+    REQUIRE(train(run, "--set training.steps=1 --overwrite").code == 0);
+    check_refused("unetd-infer --quiet --model " + run + "/last.ckpt --scene " + w.scene +
+                      " --tta d4 --out " + out,
+                  2, "--stitch blend", out);
+  }
+}
+
+TEST_CASE("NaN pixels are no data, in the store and in the map", "[programs][bad]") {
+  const Workshop& w = workshop();
+  const std::string scene = w.at("nan.tif"), labels = w.at("nan_labels.tif");
+  const io::Grid grid = io::test_grid(64, 64);
+  io::write_raster<float>(scene, grid, {{.name = "red"}}, [](int64_t, int64_t y, int64_t x) {
+    return x == 10 && y == 20 ? std::nan("") : 0.01 * static_cast<double>(x % 7);
+  });
+  io::write_raster<uint8_t>(labels, grid, {{.name = "labels"}},
+                            [](int64_t, int64_t, int64_t x) { return x % 7 > 3 ? 1 : 0; });
+  const std::string store = w.at("nan_store"), run = w.at("nan_run"), map = w.at("nan_map.tif");
+  REQUIRE(run_program("unetd-tile --quiet --train " + scene + "=" + labels +
+                      " --classes 0=low,1=high --patch 32 --out " + store)
+              .code == 0);
+  REQUIRE(run_program("unetd-train --quiet --data " + store + " --out " + run + tiny +
+                      "--set training.steps=2")
+              .code == 0);
+  REQUIRE(run_program("unetd-infer --quiet --model " + run + "/last.ckpt --scene " + scene +
+                      " --out " + map)
+              .code == 0);
+  const io::Scene result = io::Scene::open(map);
+  const Tensor valid = result.read(result.grid().whole()).valid;
+  for (int64_t i = 0; i < 64 * 64; ++i)
+    REQUIRE((valid.span<uint8_t>()[static_cast<size_t>(i)] == 0) == (i == 20 * 64 + 10));
+}
+
+}  // namespace unetd

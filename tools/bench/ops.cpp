@@ -1,0 +1,92 @@
+#include "tools/bench/ops.h"
+
+#include "engine/memory/buffer.h"
+#include "tests/cases/all.h"
+#include "tests/support/data.h"
+#include "tools/bench/timing.h"
+
+#include <algorithm>
+
+namespace unetd::bench {
+namespace {
+
+constexpr DeviceType cpu = DeviceType::cpu;
+
+// The buffers of one problem, filled as its cases say and shared by all implementations: those in
+// place go on from what the run before left.
+class CaseData {
+ public:
+  explicit CaseData(const Signature& signature) {
+    const HostData host = make_data(signature);
+    for (size_t i = 0; i < signature.in.size(); ++i) {
+      in_.push_back(place(signature.in[i], host.in[i]));
+    }
+    for (size_t i = 0; i < signature.out.size(); ++i) {
+      out_.push_back(place(signature.out[i], host.out[i]));
+    }
+  }
+  In in() const { return in_; }
+  Out out() const { return out_; }
+
+ private:
+  std::byte* place(const BufferSpec& spec, const Tensor& content) {
+    const Layout layout = layout_of(cpu);
+    const Buffer& buffer = buffers_.emplace_back(cpu, storage_bytes(spec, layout));
+    if (!content.empty()) pack(content, spec.kind, layout, buffer.data());
+    return buffer.data();
+  }
+
+  std::vector<Buffer> buffers_;
+  std::vector<const void*> in_;
+  std::vector<void*> out_;
+};
+
+template <class P>
+OpTiming time_implementation(const Impl<P>& impl, const P& problem, const CaseData& data,
+                             double budget) {
+  const std::unique_ptr<Kernel<P>> kernel = impl.make(problem);
+  const Buffer workspace(cpu, kernel->workspace());
+  const typename P::Buffers buffers = problem.bind(data.in(), data.out());
+  Stream stream{cpu};
+  const std::vector<double> seconds =
+      repeat(budget, flush_caches, [&] { kernel->run(buffers, workspace.data(), stream); });
+  return {std::string(impl.name), median(seconds), seconds.size()};
+}
+
+template <class P>
+void time_cases(const OpsOptions& options, const std::function<void(const OpCase&)>& done) {
+  for (const P& problem : cases<P>().perf) {
+    OpCase result{P::name, text_of(problem), static_cast<double>(bytes(problem, cpu)),
+                  static_cast<double>(flops(problem))};
+    if (result.text.find(options.filter) == std::string::npos) continue;
+    std::vector<const Impl<P>*> wanted;
+    for (const Impl<P>& impl : impls<P>(cpu)) {
+      const bool named = options.impl.empty() || impl.name == options.impl;
+      if (named && impl.reject(problem) == nullptr) wanted.push_back(&impl);
+    }
+    if (wanted.empty()) continue;
+    const CaseData data(describe(problem));
+    for (const Impl<P>* impl : wanted) {
+      result.timings.push_back(time_implementation(*impl, problem, data, options.seconds));
+    }
+    done(result);
+  }
+}
+
+}  // namespace
+
+const OpTiming& OpCase::fastest() const {
+  return *std::min_element(
+      timings.begin(), timings.end(),
+      [](const OpTiming& a, const OpTiming& b) { return a.seconds < b.seconds; });
+}
+
+double OpCase::share_of_peak(const OpTiming& timing, const Peak& peak) const {
+  return std::max(bytes / peak.bytes, flops / peak.flops) / timing.seconds;
+}
+
+void time_ops(const OpsOptions& options, const std::function<void(const OpCase&)>& done) {
+  for_each_problem([&]<class P>() { time_cases<P>(options, done); });
+}
+
+}  // namespace unetd::bench

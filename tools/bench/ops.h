@@ -1,0 +1,40 @@
+// Timings of operations by themselves: every implementation on the realistic problems of its cases.
+#pragma once
+
+#include "tools/bench/peak.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace unetd::bench {
+
+struct OpsOptions {
+  std::string filter;    // part of the case's text; empty: all
+  std::string impl;      // this implementation only; empty: all
+  double seconds = 0.5;  // for each implementation of each case
+};
+
+struct OpTiming {
+  std::string implementation;
+  double seconds = 0;  // median
+  size_t runs = 0;
+};
+
+// One problem with every implementation that takes it, in the registry's order of preference.
+struct OpCase {
+  std::string problem, text;  // "conv2d", "conv2d f32: x ..."
+  double bytes = 0;           // that must be moved at least
+  double flops = 0;           // 0 for operations that are no matrix products
+  std::vector<OpTiming> timings;
+
+  const OpTiming& fastest() const;
+  // What the roofs allow, as a share of what `timing` took. Above 1 where data stay in the level 3
+  // cache, or where an algorithm needs fewer operations than the definition (Winograd).
+  double share_of_peak(const OpTiming& timing, const Peak& peak) const;
+};
+
+// Calls `done` after each case on the CPU. Kernels must be registered.
+void time_ops(const OpsOptions& options, const std::function<void(const OpCase&)>& done);
+
+}  // namespace unetd::bench

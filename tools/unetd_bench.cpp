@@ -1,0 +1,270 @@
+// unetd-bench: how fast are the operations, a training step and inference on this machine?
+#include "engine/base/file.h"
+#include "engine/base/threads.h"
+#include "kernels/register.h"
+#include "tools/bench/compare.h"
+#include "tools/bench/network.h"
+#include "tools/bench/ops.h"
+#include "tools/bench/timing.h"
+#include "tools/cli.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include <nlohmann/json.hpp>
+
+namespace {
+
+using namespace unetd;
+using cli::Args;
+using nlohmann::ordered_json;
+
+cli::Flag json_flag() {
+  return {.name = "--json",
+          .value = "FILE",
+          .help = "write the results as JSON; -: to standard output, in place of the table"};
+}
+
+cli::Flag count_flag(const char* name, const char* help, const char* fallback) {
+  return {.name = name,
+          .value = "N",
+          .help = help,
+          .kind = cli::Kind::integer,
+          .fallback = fallback,
+          .range = "integer >= 1"};
+}
+
+std::vector<cli::Flag> network_flags() {
+  return {cli::key_flag("--width", "model.width"),
+          cli::key_flag("--depth", "model.depth"),
+          cli::key_flag("--upsample", "model.upsample"),
+          count_flag("--in-channels", "bands of the image", "13"),
+          count_flag("--classes", "classes", "4"),
+          count_flag("--size", "side of the square images in pixels", "256"),
+          count_flag("--batch", "images a round", "1"),
+          count_flag("--rounds", "timed rounds, after one that warms up", "5"),
+          json_flag()};
+}
+
+cli::Spec spec() {
+  const std::vector<cli::Flag> ops = {
+      {.name = "--filter", .value = "TEXT", .help = "only cases whose description contains TEXT"},
+      {.name = "--impl", .value = "NAME", .help = "only this implementation"},
+      {.name = "--seconds",
+       .value = "S",
+       .help = "time for each implementation of each case",
+       .kind = cli::Kind::number,
+       .fallback = "0.5"},
+      json_flag()};
+  const auto result = [](const char* name, const char* help) {
+    return cli::Flag{.name = name, .value = "PATH", .help = help, .required = true};
+  };
+  return {
+      .program = "unetd-bench",
+      .summary = "time operations, training steps and inference",
+      .description =
+          "ops runs every implementation on the CPU of every operation on the shapes of two real "
+          "networks and compares the median time with what the machine allows: f32 FMAs in "
+          "registers, and a triad that streams through 512 MiB, both measured in the same run. "
+          "Rates count the definition's operations and each buffer once. Between runs the level 2 "
+          "caches are flushed, not the level 3 cache, which may be hundreds of MiB on shared "
+          "servers: there a case that fits into it can exceed the peak of memory.\n\n"
+          "step and infer time a network on random images; --verbose adds a table of the "
+          "operations that take the most time. compare prints how many times as fast B is as A.",
+      .commands = {{"ops", "every implementation of every operation", ops},
+                   {"step", "one training step", network_flags()},
+                   {"infer", "inference with folded batch norm", network_flags()},
+                   {"compare",
+                    "two result files",
+                    {result("A", "results before"), result("B", "results after")}}},
+      .groups = {"model", "runtime"},
+      .examples =
+          "unetd-bench ops --filter \"conv2d f32\" --json before.json\n"
+          "unetd-bench step --width 16 --batch 4 --verbose\n"
+          "unetd-bench compare before.json after.json\n"};
+}
+
+bool table_wanted(const Args& args) { return args.text("--json") != "-"; }
+
+void write_json(const Args& args, const ordered_json& result) {
+  if (!args.has("--json")) return;
+  const std::string text = result.dump(1) + "\n";
+  if (table_wanted(args)) return write_file(args.path("--json"), text);
+  std::fputs(text.c_str(), stdout);
+}
+
+ordered_json header(const Args& args) {
+  return {{"benchmark", args.command()},
+          {"version", UNETD_VERSION},
+          {"processor", cpu_name()},
+          {"threads", thread_count()}};
+}
+
+// --- ops ---------------------------------------------------------------------------------------
+
+ordered_json to_json(const bench::OpCase& c, const bench::Peak& peak) {
+  ordered_json result{{"case", c.text},
+                      {"problem", c.problem},
+                      {"bytes", c.bytes},
+                      {"flops", c.flops},
+                      {"preferred", c.timings.front().implementation},
+                      {"fastest", c.fastest().implementation}};
+  for (const bench::OpTiming& t : c.timings) {
+    result["implementations"].push_back(ordered_json{{"name", t.implementation},
+                                                     {"seconds", t.seconds},
+                                                     {"runs", t.runs},
+                                                     {"gb_per_s", c.bytes / t.seconds / 1e9},
+                                                     {"gflops", c.flops / t.seconds / 1e9},
+                                                     {"share_of_peak", c.share_of_peak(t, peak)}});
+  }
+  return result;
+}
+
+void print_case(const bench::OpCase& c, const bench::Peak& peak) {
+  std::printf("%s\n", c.text.c_str());
+  for (const bench::OpTiming& t : c.timings) {
+    std::printf("  %c %-10s %10.3f ms %8.1f GB/s", &t == &c.fastest() ? '*' : ' ',
+                t.implementation.c_str(), t.seconds * 1e3, c.bytes / t.seconds / 1e9);
+    if (c.flops > 0) std::printf(" %8.1f GFLOP/s", c.flops / t.seconds / 1e9);
+    std::printf(" %5.0f %% of peak\n", 100 * c.share_of_peak(t, peak));
+  }
+  std::fflush(stdout);
+}
+
+// Says where the registry's order of preference is wrong on this machine.
+std::string complaint(const bench::OpCase& c) {
+  constexpr double noise = 1.05;
+  const bench::OpTiming &preferred = c.timings.front(), &fastest = c.fastest();
+  if (preferred.seconds <= noise * fastest.seconds) return "";
+  char ratio[32];
+  std::snprintf(ratio, sizeof ratio, "%.2f", preferred.seconds / fastest.seconds);
+  return str(c.text, ": ", preferred.implementation, " is preferred, ", fastest.implementation,
+             " is ", ratio, " times as fast");
+}
+
+void ops(const Args& args) {
+  const bench::OpsOptions options{args.text("--filter"), args.text("--impl"),
+                                  args.number("--seconds")};
+  const bool table = table_wanted(args);
+  const bench::Peak peak = bench::measure_peak();
+  if (table) {
+    std::printf("peak on %d threads: %.1f GFLOP/s f32, %.1f GB/s; * marks the fastest\n\n",
+                thread_count(), peak.flops / 1e9, peak.bytes / 1e9);
+  }
+  ordered_json result = header(args);
+  result["peak"] = {{"gflops", peak.flops / 1e9}, {"gb_per_s", peak.bytes / 1e9}};
+  result["cases"] = ordered_json::array();
+  std::string complaints;
+  bench::time_ops(options, [&](const bench::OpCase& c) {
+    if (table) print_case(c, peak);
+    result["cases"].push_back(to_json(c, peak));
+    if (const std::string wrong = complaint(c); !wrong.empty()) complaints += wrong + "\n";
+  });
+  if (result["cases"].empty()) {
+    throw UserError("--filter and --impl leave no case; see unetd-info kernels for the names");
+  }
+  if (table && !complaints.empty()) {
+    std::printf("\nNot the fastest is preferred:\n%s", complaints.c_str());
+  }
+  write_json(args, result);
+}
+
+// --- step and infer ----------------------------------------------------------------------------
+
+int64_t positive(const Args& args, const char* name) {
+  const int64_t value = args.integer(name);
+  if (value < 1) throw UsageError(str(name, " is ", value, " but must be at least 1"));
+  return value;
+}
+
+bench::NetworkOptions network_options(const Args& args) {
+  bench::NetworkOptions o;
+  o.config = args.config();
+  o.config.model.in_channels = positive(args, "--in-channels");
+  o.config.model.classes = positive(args, "--classes");
+  o.model = unet_config(o.config, 0, 0);
+  o.size = positive(args, "--size");
+  o.batch = positive(args, "--batch");
+  o.rounds = positive(args, "--rounds");
+  o.profile = args.has("--verbose");
+  if (o.size < o.model.stride()) {
+    throw UsageError(str("--size is ", o.size, ", but a network of depth ", o.model.depth,
+                         " needs at least ", o.model.stride()));
+  }
+  return o;
+}
+
+using Nodes = std::vector<Session::NodeReport>;
+
+// The operations that take the most time, and all others in one line.
+void print_profile(Nodes nodes) {
+  constexpr size_t shown = 20;
+  std::ranges::stable_sort(nodes, std::ranges::greater{}, &Session::NodeReport::seconds);
+  double total = 0, rest = 0;
+  for (const auto& node : nodes) total += node.seconds;
+  for (size_t i = shown; i < nodes.size(); ++i) rest += nodes[i].seconds;
+  nodes.resize(std::min(shown, nodes.size()));
+  for (const auto& node : nodes) {
+    std::printf("%10.3f ms %5.1f %%  %-28s %-8s %s\n", node.seconds * 1e3,
+                100 * node.seconds / total, node.problem.c_str(), node.implementation.c_str(),
+                node.label.c_str());
+  }
+  std::printf("%10.3f ms %5.1f %%  all others\n", rest * 1e3, 100 * rest / total);
+}
+
+void network(const Args& args) {
+  const bench::NetworkOptions o = network_options(args);
+  const bench::NetworkTiming t =
+      args.command() == "step" ? bench::time_step(o) : bench::time_inference(o);
+  const double middle = bench::median(t.seconds);
+  const size_t arena_mib = t.arena >> 20;
+  ordered_json result = header(args);
+  result["network"] = {{"width", o.model.width},
+                       {"depth", o.model.depth},
+                       {"bilinear", o.model.bilinear},
+                       {"in_channels", o.model.in_channels},
+                       {"classes", o.model.classes},
+                       {"size", o.size},
+                       {"batch", o.batch}};
+  result["seconds"] = t.seconds;
+  result["gflops"] = t.flops / middle / 1e9;
+  result["arena_mib"] = arena_mib;
+  if (o.profile) {
+    for (const auto& node : t.nodes) {
+      result["operations"].push_back(ordered_json{{"label", node.label},
+                                                  {"problem", node.problem},
+                                                  {"implementation", node.implementation},
+                                                  {"seconds", node.seconds}});
+    }
+  }
+  if (table_wanted(args)) {
+    std::printf("%.4f s (median of %lld), %.1f GFLOP/s in convolutions, arena %zu MiB\n", middle,
+                static_cast<long long>(o.rounds), t.flops / middle / 1e9, arena_mib);
+    if (o.profile) print_profile(t.nodes);
+  }
+  write_json(args, result);
+}
+
+// --- compare -----------------------------------------------------------------------------------
+
+void compare(const Args& args) {
+  const bench::Comparison c = bench::compare(args.path("A"), args.path("B"));
+  for (const auto& row : c.rows) {
+    std::printf("%8.2f x  %12.3f ms -> %12.3f ms  %s\n", row.speedup(), row.before * 1e3,
+                row.after * 1e3, row.name.c_str());
+  }
+  if (!c.rows.empty()) std::printf("%8.2f x  geometric mean\n", c.mean_speedup());
+  for (const std::string& name : c.only_before) std::printf("only in A: %s\n", name.c_str());
+  for (const std::string& name : c.only_after) std::printf("only in B: %s\n", name.c_str());
+}
+
+void run(const Args& args) {
+  register_kernels();
+  if (args.command() == "ops") return ops(args);
+  if (args.command() == "compare") return compare(args);
+  network(args);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return cli::run(argc, argv, spec(), run); }
