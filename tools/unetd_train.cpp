@@ -246,11 +246,11 @@ void train(const Args& args) {
   if (config.runtime.threads > 0) set_thread_count(static_cast<int>(config.runtime.threads));
   register_kernels();
   const io::PatchStore store = io::PatchStore::open(args.path("--data"));
+  cli::interrupted();  // from here on a signal ends the loop, not the program
+  Run run(args, config, store);
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed) throw UserError(str("cannot create ", folder.string(), ": ", failed.message()));
-  cli::interrupted();  // from here on a signal ends the loop, not the program
-  Run run(args, config, store);
   if (args.has("--resume")) {
     run.resume();
   } else {
