@@ -87,7 +87,8 @@ map() {
     --quicklook "$OUT/map.png" --overwrite >&2
   masks "$1" "$OUT/scene_masks.raw"
   masks "$OUT/map.tif" "$OUT/map_masks.raw"
-  python3 "$root/benchmarks/scores.py" same-nodata "$OUT/scene_masks.raw" "$OUT/map_masks.raw"
+  python3 "$root/benchmarks/scores.py" same-nodata "$OUT/scene_masks.raw" "$OUT/map_masks.raw" \
+    || nodata_differs=1
   rm -f "$OUT"/*_masks.raw "$OUT"/*_masks.hdr "$OUT"/*.raw.aux.xml
 }
 
@@ -97,7 +98,7 @@ masks() {
   for ((band = 1; band <= $(gdalinfo "$1" | grep -c '^Band '); ++band)); do
     bands+=(-b "mask,$band")
   done
-  gdal_translate -q -of ENVI -ot Byte "${bands[@]}" "$1" "$2"
+  gdal_translate -q -of ENVI -co INTERLEAVE=BSQ -ot Byte "${bands[@]}" "$1" "$2"
 }
 
 # pytorch DATA_FOLDER: the PyTorch loop for as many minutes, or what it reached when last measured.
@@ -118,4 +119,5 @@ print_table() {
   python3 "$root/benchmarks/scores.py" table "unetd=$OUT/ours.json" \
     "$pytorch_title=$pytorch_scores" "pixel forest=$root/benchmarks/results/pixel_forest_$name.json"
   echo "map: $OUT/map.tif, picture: $OUT/map.png, report: $OUT/run/report.html"
+  return "${nodata_differs:-0}"
 }

@@ -11,9 +11,10 @@ data=${1:?usage: real_scene.sh DATA_FOLDER}
 prepare real_scene
 
 say "tiles"
+# Training windows lie anywhere on the training tiles' ground, not on its grid of tiles only.
 unetd-tile "$data/scene_11b_60m.tif" --labels "$data/mask_5class_60m.tif" \
   --classes "0=land:#b5a47a,1=water:#2f6fde,2=shadow:#3b3355,3=cloud:#f2f2f2,4=cirrus:#7fd0e6" \
-  --patch 128 --split "list:$data/tiles_128.csv" --out "$OUT/store" --overwrite >&2
+  --patch 128 --split "list:$data/tiles_128.csv" --samples 800 --out "$OUT/store" --overwrite >&2
 say "training"
 train
 say "scores"

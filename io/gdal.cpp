@@ -2,6 +2,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
+#include "io/gdal_output.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -40,24 +41,6 @@ std::string one_line(std::string text) {
 }
 
 std::string text_or_empty(const char* text) { return text == nullptr ? "" : text; }
-
-GDALDataType gdal_type(DType t) {
-  switch (t) {
-    case DType::u8:
-      return GDT_Byte;
-    case DType::u16:
-      return GDT_UInt16;
-    case DType::i16:
-      return GDT_Int16;
-    case DType::i32:
-      return GDT_Int32;
-    case DType::f64:
-      return GDT_Float64;
-    default:
-      UNETD_CHECK(t == DType::f32, "no raster type for ", name_of(t));
-      return GDT_Float32;
-  }
-}
 
 DType tensor_type(GDALDataType t) {
   switch (t) {

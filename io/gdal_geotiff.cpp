@@ -13,20 +13,6 @@
 namespace unetd::io {
 namespace {
 
-GDALDataType gdal_type(DType t) {
-  switch (t) {
-    case DType::u8:
-      return GDT_Byte;
-    case DType::u16:
-      return GDT_UInt16;
-    case DType::i16:
-      return GDT_Int16;
-    default:
-      UNETD_CHECK(t == DType::f32, "no GeoTIFF of ", name_of(t));
-      return GDT_Float32;
-  }
-}
-
 // The predictor stores differences between neighbours: of integers (2) or of a float's bytes (3).
 CPLStringList creation_options(DType t) {
   CPLStringList options;

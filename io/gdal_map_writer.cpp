@@ -45,8 +45,6 @@ Encoding encoding_of(Emit emit) {
   throw Error("unknown Emit");
 }
 
-GDALDataType gdal_type(DType t) { return t == DType::u8 ? GDT_Byte : GDT_Float32; }
-
 void check_options(const MapOptions& o) {
   const auto classes = static_cast<int64_t>(o.classes.size());
   UNETD_CHECK(classes >= 1 && classes <= nodata_u8, "map of ", classes, " classes");

@@ -1,8 +1,9 @@
-// What the writers of io/gdal_*.cpp share: an owned GDAL handle, files that vanish unless
-// published, and the rule about existing outputs. Internal to io/gdal*.cpp, for it includes GDAL's
-// headers.
+// What the files io/gdal*.cpp share: GDAL's name for an element type, an owned handle, files that
+// vanish unless published, and the rule about existing outputs. Internal to io/gdal*.cpp, for it
+// includes GDAL's headers.
 #pragma once
 
+#include "engine/base/dtype.h"
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 
@@ -15,6 +16,24 @@
 #include <gdal.h>
 
 namespace unetd::io {
+
+inline GDALDataType gdal_type(DType t) {
+  switch (t) {
+    case DType::u8:
+      return GDT_Byte;
+    case DType::u16:
+      return GDT_UInt16;
+    case DType::i16:
+      return GDT_Int16;
+    case DType::i32:
+      return GDT_Int32;
+    case DType::f64:
+      return GDT_Float64;
+    default:
+      UNETD_CHECK(t == DType::f32, "no raster type for ", name_of(t));
+      return GDT_Float32;
+  }
+}
 
 struct CloseDataset {
   void operator()(void* dataset) const { GDALClose(dataset); }

@@ -7,6 +7,7 @@
 #include "io/patch_store_json.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <mutex>
 #include <system_error>
@@ -152,7 +153,10 @@ struct PatchStore::State {
     SafeTensorsFile file;
     int64_t first = 0;  // number of its first patch
     uint32_t crc = 0;
-    std::once_flag verified;
+    // Not std::call_once: what throws must be tried again, which its once_flag does not do
+    // everywhere.
+    std::mutex verifying;
+    std::atomic<bool> verified = false;
     PatchView base;
   };
 
@@ -186,15 +190,17 @@ void PatchStore::State::open_shard(const ShardRecord& record, int64_t first) {
 }
 
 void PatchStore::State::verify(Shard& shard) const {
-  std::call_once(shard.verified, [&] {
-    uint32_t crc = 0;
-    for (const char* name : {"image", "label", "valid"})
-      if (shard.file.contains(name)) crc = crc32(shard.file.bytes(name), crc);
-    if (crc != shard.crc)
-      throw UserError(str(shard.file.path().string(),
-                          " is damaged (its checksum differs from store.json): build the store "
-                          "again"));
-  });
+  if (shard.verified) return;
+  const std::lock_guard lock(shard.verifying);
+  if (shard.verified) return;
+  uint32_t crc = 0;
+  for (const char* name : {"image", "label", "valid"})
+    if (shard.file.contains(name)) crc = crc32(shard.file.bytes(name), crc);
+  if (crc != shard.crc)
+    throw UserError(
+        str(shard.file.path().string(),
+            " is damaged (its checksum differs from store.json): build the store again"));
+  shard.verified = true;
 }
 
 PatchStore::PatchStore(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -11,16 +11,30 @@ With upstream gradient `dy`, `dx` is the gradient of sum(y * dy); losses need no
 Whole trainings are the matter of make_parity.py.
 """
 
+import json
 import sys
 from pathlib import Path
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 
 FOLDER = Path(__file__).resolve().parent / "fixtures"
 IGNORE = 255
+
+
+def save(tensors, metadata, path):
+    """As save_file does, but the same content always gives the same bytes: the library writes the
+    metadata in a random order."""
+    data = serialise(tensors, {key: str(value) for key, value in metadata.items()})
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
+    print(f"{path.name}: {path.stat().st_size} bytes")
 
 
 def nhwc(t):
@@ -60,9 +74,7 @@ class Fixture:
             self.metadata[f"{case}/{name}"] = str(int(value) if isinstance(value, bool) else value)
 
     def save(self):
-        path = FOLDER / f"{self.op}.safetensors"
-        save_file(self.tensors, path, self.metadata)
-        print(f"{path.name}: {path.stat().st_size} bytes")
+        save(self.tensors, self.metadata, FOLDER / f"{self.op}.safetensors")
 
 
 def differentiate(function, inputs, upstream):

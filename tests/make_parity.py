@@ -9,7 +9,7 @@ makes the same bits (tests/support/parity.h); `start/*` and `first_*` are there 
 The learning rate is 1e-5, milesial's default, on purpose. ReLU and max-pool have kinks: now and then
 rounding alone puts a unit on the other side of one, which changes gradients by a percent. With 1e-3
 two modes of PyTorch itself (with and without oneDNN, f32 and f64) are 1e-2 apart in their losses
-after 30 steps; with 1e-5 they stay together to 1e-5, which `save` checks.
+after 30 steps; with 1e-5 they stay together to 1e-5, which `write` checks.
 """
 
 import sys
@@ -19,13 +19,11 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from make_fixtures import FOLDER, IGNORE, save
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from torch_unet import UNet  # noqa: E402
 
-FOLDER = Path(__file__).resolve().parent / "fixtures"
-IGNORE = 255
 LEARNING_RATE = 1e-5
 
 
@@ -133,7 +131,7 @@ class Parity:
         state = {n: t for n, t in net.state_dict().items() if t.is_floating_point()}
         return torch.tensor(losses).double(), torch.tensor(norms).double(), state
 
-    def save(self):
+    def write(self):
         """`final/NAME`: 64 evenly spread elements of each tensor in the order (K, R, S, C), number
         floor(i * count / 64), or all where there are no more; `start/NAME`: the same before training.
         `summary/NAME`, of all elements: sum, L2 norm, L2 norm of the movement final - start, and the
@@ -164,7 +162,7 @@ class Parity:
             clip_norm=1.0, conv_bias=int(self.bias), upsample="bilinear" if self.bilinear else "transposed",
         )  # fmt: skip
         tensors = {name: t.contiguous() for name, t in tensors.items()}
-        save_file(tensors, FOLDER / f"{self.name}.safetensors", {k: str(v) for k, v in metadata.items()})
+        save(tensors, metadata, FOLDER / f"{self.name}.safetensors")
         worst = max(t[3].item() for n, t in tensors.items() if n.startswith("summary/"))
         print(f"{self.name}: losses {losses[0]:.4f} -> {losses[-1]:.4f}, gradient norms {norms.min():.2f} to "
               f"{norms.max():.2f}, rounding: losses {spread:.1e}, movements {worst:.1e}")  # fmt: skip
@@ -185,8 +183,8 @@ def is_noise(name):
 def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    Parity("parity_transposed", 4, 32, bilinear=False, bias=False).save()
-    Parity("parity_bilinear", 12, 32, bilinear=True, bias=True).save()
+    Parity("parity_transposed", 4, 32, bilinear=False, bias=False).write()
+    Parity("parity_bilinear", 12, 32, bilinear=True, bias=True).write()
 
 
 if __name__ == "__main__":

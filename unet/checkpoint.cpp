@@ -80,10 +80,10 @@ void add_state(Writer& out, const Trainer& trainer) {
   const Params& params = trainer.params();
   const OptimizerState& state = trainer.optimizer();
   for (const ParamSpec& s : params.specs()) {
+    if (state.average) out.add("optimizer.param." + s.name, s, params.read(s.name));
     if (s.role == ParamRole::statistic) continue;
     out.add("optimizer.m." + s.name, s, params.read_from(*state.m, s));
     out.add("optimizer.v." + s.name, s, params.read_from(*state.v, s));
-    if (state.average) out.add("optimizer.param." + s.name, s, params.read(s.name));
   }
 }
 
@@ -195,14 +195,15 @@ void Checkpoint::restore(Trainer& trainer) const {
   Params& params = trainer.params();
   const OptimizerState& state = trainer.optimizer();
   for (const ParamSpec& s : params.specs()) {
+    const bool statistic = s.role == ParamRole::statistic;
     const Tensor model = file_->read(s.name, s);
-    if (s.role == ParamRole::statistic || !state.average) {
-      params.write(s.name, model);
-    } else {
-      params.write_to(*state.average, s, model);
+    if (state.average) {
+      params.write_to(statistic ? *state.average_statistics : *state.average, s, model);
       params.write(s.name, file_->read("optimizer.param." + s.name, s));
+    } else {
+      params.write(s.name, model);
     }
-    if (s.role == ParamRole::statistic) continue;
+    if (statistic) continue;
     params.write_to(*state.m, s, file_->read("optimizer.m." + s.name, s));
     params.write_to(*state.v, s, file_->read("optimizer.v." + s.name, s));
   }

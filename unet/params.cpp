@@ -69,10 +69,13 @@ std::shared_ptr<Buffer> Params::gradients() {
   return gradients_;
 }
 
-Params Params::with_values(std::shared_ptr<Buffer> values) const {
-  UNETD_CHECK(values->bytes() == values_->bytes(), "flat buffers of different layouts");
+Params Params::with_buffers(std::shared_ptr<Buffer> values,
+                            std::shared_ptr<Buffer> statistics) const {
+  UNETD_CHECK(values->bytes() == values_->bytes() && statistics->bytes() == statistics_->bytes(),
+              "flat buffers of different layouts");
   Params other = *this;
   other.values_ = std::move(values);
+  other.statistics_ = std::move(statistics);
   return other;
 }
 

@@ -58,9 +58,8 @@ class Params {
   std::shared_ptr<Buffer> values() const { return values_; }
   std::shared_ptr<Buffer> statistics() const { return statistics_; }
   std::shared_ptr<Buffer> gradients();
-  // The same parameters with other values of the same layout (a moving average) and the same
-  // statistics. Both share the buffers they have in common.
-  Params with_values(std::shared_ptr<Buffer> values) const;
+  // The same parameters with other values and statistics of the same layout (moving averages).
+  Params with_buffers(std::shared_ptr<Buffer> values, std::shared_ptr<Buffer> statistics) const;
 
   // The parameter as a value of a graph; with `trainable`, its gradient goes to gradients().
   Value bind(Graph& g, std::string_view name, bool trainable);

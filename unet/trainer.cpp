@@ -43,8 +43,10 @@ struct OptimizerRecorder {
     g.emit(
         problem, {flat(params.gradients(), "gradients", begin, count), scalars, norm},
         {values, flat(state.m, "adamw.m", begin, count), flat(state.v, "adamw.v", begin, count)});
-    if (!state.average) return;
-    g.emit(Ema{count}, {values, scalars}, {flat(state.average, "average", begin, count)});
+  }
+  void average(const std::shared_ptr<Buffer>& from, const std::shared_ptr<Buffer>& to,
+               int64_t count) const {
+    g.emit(Ema{count}, {flat(from, "params", 0, count), scalars}, {flat(to, "average", 0, count)});
   }
 };
 
@@ -62,19 +64,29 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
       class_weights_.empty() || static_cast<int64_t>(class_weights_.size()) == model.classes,
       class_weights_.size(), " weights for ", model.classes, " classes");
   params_.initialise(static_cast<uint64_t>(config.training.seed));
-  const auto state = [&] { return std::make_shared<Buffer>(device_, params_.values()->bytes()); };
-  optimizer_ = {state(), state(), config.training.ema_decay > 0 ? state() : nullptr};
+  const auto like = [&](const Buffer& buffer) {
+    return std::make_shared<Buffer>(device_, buffer.bytes());
+  };
+  optimizer_.m = like(*params_.values());
+  optimizer_.v = like(*params_.values());
+  if (config.training.ema_decay > 0) {
+    optimizer_.average = like(*params_.values());
+    optimizer_.average_statistics = like(*params_.statistics());
+  }
   restart_average();
   training_ = record_training(batch);
 }
 
 void Trainer::restart_average() {
   if (!optimizer_.average) return;
-  std::memcpy(optimizer_.average->data(), params_.values()->data(), params_.values()->bytes());
+  const Buffer &values = *params_.values(), &statistics = *params_.statistics();
+  std::memcpy(optimizer_.average->data(), values.data(), values.bytes());
+  std::memcpy(optimizer_.average_statistics->data(), statistics.data(), statistics.bytes());
 }
 
 Params Trainer::inference_params() const {
-  return optimizer_.average ? params_.with_values(optimizer_.average) : params_;
+  if (!optimizer_.average) return params_;
+  return params_.with_buffers(optimizer_.average, optimizer_.average_statistics);
 }
 
 SessionOptions Trainer::session_options() const {
@@ -105,6 +117,11 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch) {
   const double decay = config_.optimizer.weight_decay;
   optimizer.update(0, filters, decay);
   optimizer.update(filters, all - filters, config_.optimizer.decay_norm_and_bias ? decay : 0);
+  if (optimizer_.average) {
+    optimizer.average(params_.values(), optimizer_.average, all);
+    optimizer.average(params_.statistics(), optimizer_.average_statistics,
+                      params_.statistic_elements());
+  }
 
   r->session = std::make_unique<Session>(g, session_options());
   if (r->weights) {

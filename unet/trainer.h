@@ -17,10 +17,12 @@ namespace unetd {
 // The loss that the configuration asks for; `weights` may be absent.
 Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, const Config& config);
 
-// The state of AdamW and of the moving average: flat buffers in the layout of Params::values().
+// The state of AdamW and of the moving average: flat buffers in the layout of Params::values() and
+// statistics(). The averages are null without training.ema_decay. Statistics of batch norm are
+// averaged along: those of single batches do not fit averaged filters, and jump.
 struct OptimizerState {
   std::shared_ptr<Buffer> m, v;
-  std::shared_ptr<Buffer> average;  // null without training.ema_decay
+  std::shared_ptr<Buffer> average, average_statistics;
 };
 
 struct StepResult {

@@ -63,6 +63,19 @@ std::vector<Impl<P>>& impls(DeviceType device) {
   return lists[static_cast<size_t>(device)];
 }
 
+template <class P>
+const char* take_all(const P&) {
+  return nullptr;
+}
+
+// Appends an implementation whose kernels are objects of type K, made from the problem.
+template <class P, class K>
+void add_kernel(DeviceType device, std::string_view name, const char* (*reject)(const P&)) {
+  impls<P>(device).push_back({name, reject, [](const P& p) -> std::unique_ptr<Kernel<P>> {
+                                return std::make_unique<K>(p);
+                              }});
+}
+
 namespace detail {
 template <class P, void (*run_function)(const P&, const typename P::Buffers&)>
 struct FunctionKernel final : Kernel<P> {
@@ -74,18 +87,11 @@ struct FunctionKernel final : Kernel<P> {
 };
 }  // namespace detail
 
-template <class P>
-const char* take_all(const P&) {
-  return nullptr;
-}
-
-// Registers a plain function that needs no preparation and no scratch memory.
+// Appends a plain function that needs no preparation and no scratch memory.
 template <auto run_function, class P>
 void add_function(DeviceType device, std::string_view name,
                   const char* (*reject)(const P&) = take_all<P>) {
-  impls<P>(device).push_back({name, reject, [](const P& p) -> std::unique_ptr<Kernel<P>> {
-                                return std::make_unique<detail::FunctionKernel<P, run_function>>(p);
-                              }});
+  add_kernel<P, detail::FunctionKernel<P, run_function>>(device, name, reject);
 }
 
 // Which implementation to use where the order of preference is not wanted: "conv2d=eigen,relu=ref".

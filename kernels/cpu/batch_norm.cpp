@@ -243,18 +243,13 @@ struct Inference final : Kernel<BatchNormInference> {
   Chunks chunks_;
 };
 
-template <class K, class P>
-std::unique_ptr<Kernel<P>> make(const P& p) {
-  return std::make_unique<K>(p);
-}
-
 }  // namespace
 
 void register_batch_norm() {
   const auto cpu = DeviceType::cpu;
-  impls<BatchNorm>(cpu).push_back({isa_name, f32_only, make<Forward>});
-  impls<BatchNormGrad>(cpu).push_back({isa_name, f32_only, make<Backward>});
-  impls<BatchNormInference>(cpu).push_back({isa_name, f32_only, make<Inference>});
+  add_kernel<BatchNorm, Forward>(cpu, isa_name, f32_only);
+  add_kernel<BatchNormGrad, Backward>(cpu, isa_name, f32_only);
+  add_kernel<BatchNormInference, Inference>(cpu, isa_name, f32_only);
 }
 
 }  // namespace unetd::UNETD_ISA

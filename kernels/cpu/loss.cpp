@@ -146,19 +146,12 @@ struct BcePixel {
   }
 };
 
-template <class P, class Pixel>
-void register_one() {
-  impls<P>(DeviceType::cpu)
-      .push_back({isa_name, reject, [](const P& p) -> std::unique_ptr<Kernel<P>> {
-                    return std::make_unique<LossKernel<P, Pixel>>(p);
-                  }});
-}
-
 }  // namespace
 
 void register_loss() {
-  register_one<CrossEntropy, CrossEntropyPixel>();
-  register_one<BceWithLogits, BcePixel>();
+  const auto cpu = DeviceType::cpu;
+  add_kernel<CrossEntropy, LossKernel<CrossEntropy, CrossEntropyPixel>>(cpu, isa_name, reject);
+  add_kernel<BceWithLogits, LossKernel<BceWithLogits, BcePixel>>(cpu, isa_name, reject);
 }
 
 }  // namespace unetd::UNETD_ISA

@@ -78,10 +78,7 @@ void ema(const Ema& p, const Ema::Buffers& b) {
 
 void register_optimizer() {
   const auto cpu = DeviceType::cpu;
-  impls<GlobalNorm>(cpu).push_back(
-      {isa_name, f32_only, [](const GlobalNorm& p) -> std::unique_ptr<Kernel<GlobalNorm>> {
-         return std::make_unique<Norm>(p);
-       }});
+  add_kernel<GlobalNorm, Norm>(cpu, isa_name, f32_only);
   add_function<adamw, AdamW>(cpu, isa_name, f32_only);
   add_function<ema, Ema>(cpu, isa_name, f32_only);
 }

@@ -121,14 +121,8 @@ struct Backward final : Kernel<Upsample2xGrad> {
 
 void register_upsample2x() {
   const auto cpu = DeviceType::cpu;
-  impls<Upsample2x>(cpu).push_back(
-      {isa_name, f32_only, [](const Upsample2x& p) -> std::unique_ptr<Kernel<Upsample2x>> {
-         return std::make_unique<Forward>(p);
-       }});
-  impls<Upsample2xGrad>(cpu).push_back(
-      {isa_name, f32_only, [](const Upsample2xGrad& p) -> std::unique_ptr<Kernel<Upsample2xGrad>> {
-         return std::make_unique<Backward>(p);
-       }});
+  add_kernel<Upsample2x, Forward>(cpu, isa_name, f32_only);
+  add_kernel<Upsample2xGrad, Backward>(cpu, isa_name, f32_only);
 }
 
 }  // namespace unetd::UNETD_ISA

@@ -5,7 +5,6 @@
 #include "engine/op/registry.h"
 #include "kernels/simt/simt.h"
 
-#include <memory>
 #include <utility>
 
 namespace unetd::UNETD_GPU {
@@ -25,10 +24,7 @@ struct LaunchKernel final : Kernel<P> {
 // device that this file is compiled for.
 template <auto run_function, class P>
 void add(const char* (*reject)(const P&)) {
-  impls<P>(simt::device)
-      .push_back({"cuda", reject, [](const P& p) -> std::unique_ptr<Kernel<P>> {
-                    return std::make_unique<detail::LaunchKernel<P, run_function>>(p);
-                  }});
+  add_kernel<P, detail::LaunchKernel<P, run_function>>(simt::device, "cuda", reject);
 }
 
 // Calls f(T{}) with T = float, bf16 or f16. Throws Error for other element types.

@@ -76,9 +76,9 @@ struct WeightGradKernel final : Kernel<Conv2dWeightGrad> {
 }  // namespace
 
 void register_conv2d() {
-  add_kernel<Conv2d, ForwardKernel>();
-  add_kernel<Conv2dDataGrad, DataGradKernel>();
-  add_kernel<Conv2dWeightGrad, WeightGradKernel>();
+  add<Conv2d, ForwardKernel>();
+  add<Conv2dDataGrad, DataGradKernel>();
+  add<Conv2dWeightGrad, WeightGradKernel>();
 }
 
 void register_kernels() {

@@ -89,9 +89,9 @@ struct WeightGradKernel final : Kernel<ConvTranspose2x2WeightGrad> {
 }  // namespace
 
 void register_conv_transpose2x2() {
-  add_kernel<ConvTranspose2x2, ForwardKernel>();
-  add_kernel<ConvTranspose2x2DataGrad, DataGradKernel>();
-  add_kernel<ConvTranspose2x2WeightGrad, WeightGradKernel>();
+  add<ConvTranspose2x2, ForwardKernel>();
+  add<ConvTranspose2x2DataGrad, DataGradKernel>();
+  add<ConvTranspose2x2WeightGrad, WeightGradKernel>();
 }
 
 }  // namespace unetd::eigen

@@ -3,8 +3,6 @@
 
 #include "engine/op/registry.h"
 
-#include <memory>
-
 namespace unetd::eigen {
 
 template <class P>
@@ -13,10 +11,8 @@ const char* reject_other_types(const P& p) {
 }
 
 template <class P, class K>
-void add_kernel() {
-  impls<P>(DeviceType::cpu)
-      .push_back({"eigen", reject_other_types<P>,
-                  [](const P& p) -> std::unique_ptr<Kernel<P>> { return std::make_unique<K>(p); }});
+void add() {
+  add_kernel<P, K>(DeviceType::cpu, "eigen", reject_other_types<P>);
 }
 
 inline const float* floats(const void* p) { return static_cast<const float*>(p); }

@@ -73,13 +73,6 @@ class DataGradCall {
   size_t filter_bytes_ = 0;
 };
 
-template <class P, class K>
-void add_kernel(std::string_view name, const char* (*reject)(const P&)) {
-  impls<P>(DeviceType::cpu).push_back({name, reject, [](const P& p) -> std::unique_ptr<Kernel<P>> {
-                                         return std::make_unique<K>(p);
-                                       }});
-}
-
 void register_conv2d();
 void register_conv_transpose2x2();
 

@@ -91,9 +91,10 @@ struct WeightGradKernel final : Kernel<Conv2dWeightGrad> {
 
 template <algorithm a>
 void add_all(std::string_view name) {
-  add_kernel<Conv2d, ForwardKernel<a>>(name, reject<Conv2d, a>);
-  add_kernel<Conv2dDataGrad, DataGradKernel<a>>(name, reject<Conv2dDataGrad, a>);
-  add_kernel<Conv2dWeightGrad, WeightGradKernel<a>>(name, reject<Conv2dWeightGrad, a>);
+  add_kernel<Conv2d, ForwardKernel<a>>(DeviceType::cpu, name, reject<Conv2d, a>);
+  add_kernel<Conv2dDataGrad, DataGradKernel<a>>(DeviceType::cpu, name, reject<Conv2dDataGrad, a>);
+  add_kernel<Conv2dWeightGrad, WeightGradKernel<a>>(DeviceType::cpu, name,
+                                                    reject<Conv2dWeightGrad, a>);
 }
 
 }  // namespace

@@ -127,9 +127,10 @@ const char* reject(const P& p) {
 }  // namespace
 
 void register_conv_transpose2x2() {
-  add_kernel<ConvTranspose2x2, ForwardKernel>("onednn", reject<ConvTranspose2x2>);
-  add_kernel<ConvTranspose2x2DataGrad, DataGradKernel>("onednn", reject<ConvTranspose2x2DataGrad>);
-  add_kernel<ConvTranspose2x2WeightGrad, WeightGradKernel>("onednn",
+  add_kernel<ConvTranspose2x2, ForwardKernel>(DeviceType::cpu, "onednn", reject<ConvTranspose2x2>);
+  add_kernel<ConvTranspose2x2DataGrad, DataGradKernel>(DeviceType::cpu, "onednn",
+                                                       reject<ConvTranspose2x2DataGrad>);
+  add_kernel<ConvTranspose2x2WeightGrad, WeightGradKernel>(DeviceType::cpu, "onednn",
                                                            reject<ConvTranspose2x2WeightGrad>);
 }
 
