@@ -133,6 +133,22 @@ TEST_CASE("a map stitched from tiles equals one pass over the scene", "[model][e
   }
 }
 
+TEST_CASE("exact stitching holds for a full network on a scene of odd size", "[slow][exact]") {
+  for (const bool bilinear : {false, true}) {
+    UNetConfig c = small_config(bilinear);
+    c.width = 8;
+    c.depth = 4;
+    Predictor predictor(random_params(c), c, {});
+    const Tensor scene = random_image({1, 619, 743, 3}, 10);
+    const Tensor whole = predictor.logits(scene);
+    for (const int64_t tile : {128, 256, 384}) {
+      INFO("bilinear " << bilinear << ", tile " << tile);
+      CHECK(largest_difference(stitched(predictor, scene, tile, c.receptive_radius()), whole) <
+            1e-5);
+    }
+  }
+}
+
 TEST_CASE("an origin off the network's grid is refused", "[model]") {
   const UNetConfig c = small_config(true);
   Predictor predictor(random_params(c), c, {});

@@ -58,6 +58,20 @@ TEST_CASE("a forced implementation is the one that runs", "[session]") {
   for (const auto& node : session.report()) CHECK(node.implementation == "ref");
 }
 
+TEST_CASE("an excluded implementation does not run", "[session]") {
+  const Network n = small_network();
+  const auto relu_runs_on = [&](const std::string& choice) {
+    Session session(n.graph, {.kernels = KernelChoice(choice)});
+    for (const auto& node : session.report())
+      if (node.problem == "relu") return node.implementation;
+    return std::string();
+  };
+  const std::string preferred = relu_runs_on("");
+  const std::string second = relu_runs_on("relu=-" + preferred);
+  CHECK(second != preferred);
+  CHECK_FALSE(second.empty());
+}
+
 TEST_CASE("a forced implementation that is not there is named with the node", "[session]") {
   const Network n = small_network();
   CHECK_THROWS_WITH(Session(n.graph, {.kernels = KernelChoice("relu=abacus")}),

@@ -11,6 +11,18 @@ io::Scene open_scene(const std::filesystem::path& path, const ModelFile& model) 
   return scene;
 }
 
+namespace {
+
+// Winograd convolutions round by the place of a pixel in their 4x4 cells, so their logits differ by
+// 1e-6 of the largest from tile size to tile size. That moves no class; but who asks for logits
+// asks for numbers, and direct convolutions give the same ones for every tile size.
+KernelChoice kernel_choice(const Config& config, bool logits) {
+  const bool direct = logits && config.runtime.kernels.empty();
+  return KernelChoice(direct ? "conv2d=-onednn_winograd" : config.runtime.kernels);
+}
+
+}  // namespace
+
 SceneMapper::SceneMapper(const ModelFile& model, bool logits)
     : model_(model),
       logits_(logits),
@@ -19,7 +31,7 @@ SceneMapper::SceneMapper(const ModelFile& model, bool logits)
                                                                 : 1),
       predictor_(model.params, model.unet,
                  {.device = open_device(model.config.runtime.device),
-                  .kernels = KernelChoice(model.config.runtime.kernels)}) {
+                  .kernels = kernel_choice(model.config, logits)}) {
   const bool exact = model.config.inference.stitch == Config::Stitch::exact;
   if (views_ > 1 && (exact || logits)) {
     throw UsageError(

@@ -240,8 +240,9 @@ void tile(const Args& args) {
   options.out = args.path("--out");
   options.overwrite = args.overwrite();
   std::optional<cli::Progress> progress;
+  int64_t planned = 0;  // grows as scenes are opened
   const io::StoreSchema schema = build_store(options, [&](int64_t done, int64_t total) {
-    if (!progress) progress.emplace("patches", total);
+    if (total != planned) progress.emplace("patches", planned = total);
     progress->update(done);
   });
   progress.reset();

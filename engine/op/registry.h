@@ -95,12 +95,13 @@ void add_function(DeviceType device, std::string_view name,
 }
 
 // Which implementation to use where the order of preference is not wanted: "conv2d=eigen,relu=ref".
-// "*=ref" stands for every problem that is not named. Throws UsageError for other forms.
+// "*=ref" stands for every problem that is not named, "conv2d=-eigen" for any but that one. Throws
+// UsageError for other forms.
 class KernelChoice {
  public:
   KernelChoice() = default;
   explicit KernelChoice(std::string_view spec);
-  // The name forced for a problem, or empty.
+  // The name forced for a problem, '-' and the name that is excluded, or empty.
   std::string_view forced(std::string_view problem) const;
 
  private:
@@ -112,9 +113,11 @@ class KernelChoice {
 template <class P>
 const Impl<P>& select(const P& problem, DeviceType device, const KernelChoice& choice = {}) {
   const std::string_view forced = choice.forced(P::name);
+  const bool excluding = forced.starts_with('-');
   std::string why;
   for (const Impl<P>& impl : impls<P>(device)) {
-    if (!forced.empty() && impl.name != forced) continue;
+    const bool named = impl.name == forced.substr(excluding ? 1 : 0);
+    if (!forced.empty() && named == excluding) continue;
     const char* reason = impl.reject(problem);
     if (reason == nullptr) return impl;
     why += str(why.empty() ? " " : "; ", impl.name, ": ", reason);
