@@ -226,11 +226,12 @@ def main():
     if not args.jemalloc:
         print("libjemalloc is not installed: PyTorch is not in its best mode", file=sys.stderr)
     load = os.getloadavg()[0]
-    results = [measure(case, args) for case in cases]
     args.json.parent.mkdir(exist_ok=True)
     report = {"cpu": cpu_name(), "threads": args.threads, "torch": args.torch,
-              "jemalloc": bool(args.jemalloc), "load_average_before": load, "cases": results}  # fmt: skip
-    args.json.write_text(json.dumps(report, indent=1) + "\n")
+              "jemalloc": bool(args.jemalloc), "load_average_before": load, "cases": []}  # fmt: skip
+    for case in cases:  # written after each: the long ones come last
+        report["cases"].append(measure(case, args))
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

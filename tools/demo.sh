@@ -19,7 +19,7 @@ pair() { echo "$out/scene$1/scene.tif=$out/scene$1/labels.tif"; }
 
 $bin/unetd-tile --train "$(pair 11)" --train "$(pair 12)" --train "$(pair 13)" \
   --valid "$(pair 14)" --test "$(pair 15)" --patch 128 --stride 96 \
-  --classes '0=background:#8a7f5c,1=snow:#cfe8f5,2=clouds:#f4f4f4,3=water:#2f6fde' \
+  --classes '0=background:#8a7f5c,1=snow:#8fd3e8,2=clouds:#b3a6c9,3=water:#2f6fde' \
   --out "$out/store" --overwrite
 
 $bin/unetd-train --data "$out/store" --out "$out/run" --overwrite \
