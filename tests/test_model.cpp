@@ -1,6 +1,7 @@
 #include "engine/base/rng.h"
 #include "io/tile_plan.h"
 #include "kernels/register.h"
+#include "tests/support/random.h"
 #include "tools/tables.h"
 #include "unet/predictor.h"
 #include "unet/trainer.h"
@@ -12,13 +13,6 @@
 using namespace unetd;
 
 namespace {
-
-Tensor random_image(Shape shape, uint64_t seed) {
-  Tensor t(shape, DType::f32);
-  Rng rng(seed);
-  for (float& x : t.span<float>()) x = rng.uniform(-1, 1);
-  return t;
-}
 
 // Parameters with batch statistics that are not the neutral 0 and 1.
 Params random_params(const UNetConfig& c) {

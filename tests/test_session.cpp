@@ -1,20 +1,13 @@
 #include "engine/autograd/ops.h"
 #include "engine/autograd/session.h"
-#include "engine/base/rng.h"
 #include "kernels/register.h"
+#include "tests/support/random.h"
 
 #include <catch2/catch.hpp>
 
 using namespace unetd;
 
 namespace {
-
-Tensor random_tensor(Shape shape, uint64_t seed) {
-  Tensor t(shape, DType::f32);
-  Rng rng(seed);
-  for (float& x : t.span<float>()) x = rng.uniform(-1, 1);
-  return t;
-}
 
 struct Network {
   Graph graph;
@@ -35,8 +28,8 @@ Network small_network() {
 
 Tensor run(const Network& n, const SessionOptions& options) {
   Session session(n.graph, options);
-  session.write(n.x, random_tensor({1, 8, 8, 3}, 1));
-  session.write(n.w, random_tensor({5, 3, 3, 3}, 2));
+  session.write(n.x, random_image({1, 8, 8, 3}, 1));
+  session.write(n.w, random_image({5, 3, 3, 3}, 2));
   session.run();
   return session.read(n.y);
 }
@@ -103,8 +96,8 @@ TEST_CASE("a value used twice gets the sum of its gradients", "[session]") {
   g.backward(y, dy);
   g.mark_output(g.grad(x));
   Session session(g, {});
-  const Tensor upstream = random_tensor({1, 2, 2, 6}, 3);
-  session.write(x, random_tensor({1, 2, 2, 3}, 4));
+  const Tensor upstream = random_image({1, 2, 2, 6}, 3);
+  session.write(x, random_image({1, 2, 2, 3}, 4));
   session.write(dy, upstream);
   session.run();
   const Tensor dx = session.read(g.grad(x));
