@@ -51,34 +51,38 @@ size_t partials(const Shape& s) {
   return static_cast<size_t>(Chunks(s).count()) * 2 * block * sizeof(float);
 }
 
-// y = x * scale + shift, at least 0 with relu.
-void scale_and_shift(const float* x, float* y, const float* scale, const float* shift,
-                     int64_t pixels, bool relu) {
-  const Vec a = load(scale), b = load(shift);
+// A block of channels. (x - mean) * scale + beta rather than x * scale + shift: where the variance
+// is small, scale and shift are large and cancel.
+struct Channels {
+  Vec mean, scale, beta;
+  Vec operator()(const Vec& x) const { return (x - mean) * scale + beta; }
+};
+
+void normalise(const Channels& k, const float* x, float* y, int64_t pixels, bool relu) {
   for (int64_t i = 0; i < pixels * block; i += block) {
-    const Vec v = load(x + i) * a + b;
+    const Vec v = k(load(x + i));
     store(y + i, relu ? positive_part(v) : v);
   }
 }
 
+// The vector of channel block c of a parameter.
+Vec of_block(const void* p, int64_t c) { return load(static_cast<const float*>(p) + c * block); }
+
 struct Forward final : Kernel<BatchNorm> {
   explicit Forward(const BatchNorm& p) : p_(p), chunks_(p.shape) {}
-  // Sums of the chunks, then scale and shift of the channels.
-  size_t workspace() const override {
-    return partials(p_.shape) + 2 * static_cast<size_t>(padded(p_.shape.c)) * sizeof(float);
-  }
+  size_t workspace() const override { return partials(p_.shape); }
   void run(const BatchNorm::Buffers& b, void* workspace, Stream&) const override {
     const float* x = static_cast<const float*>(b.x);
     float* sums = static_cast<float*>(workspace);
-    float* scale = sums + chunks_.count() * 2 * block;
-    float* shift = scale + padded(p_.shape.c);
     chunks_.for_each([&](int64_t i, int64_t, int64_t at, int64_t pixels) {
       moments(x + at, pixels, sums + i * 2 * block);
     });
-    for (int64_t c = 0; c < chunks_.cb; ++c) finish(b, sums, c, scale, shift);
+    for (int64_t c = 0; c < chunks_.cb; ++c) finish(b, sums, c);
     float* y = static_cast<float*>(b.y);
     chunks_.for_each([&](int64_t, int64_t c, int64_t at, int64_t pixels) {
-      scale_and_shift(x + at, y + at, scale + c * block, shift + c * block, pixels, p_.relu);
+      const Channels k{of_block(b.mean, c), of_block(b.gamma, c) * of_block(b.rstd, c),
+                       of_block(b.beta, c)};
+      normalise(k, x + at, y + at, pixels, p_.relu);
     });
   }
 
@@ -107,10 +111,8 @@ struct Forward final : Kernel<BatchNorm> {
   }
 
   // Joins the chunks of channel block c (Chan, Golub and LeVeque, 1979) and updates the statistics.
-  void finish(const BatchNorm::Buffers& b, const float* sums, int64_t c, float* scale,
-              float* shift) const {
+  void finish(const BatchNorm::Buffers& b, const float* sums, int64_t c) const {
     const auto at = [c](void* p) { return static_cast<float*>(p) + c * block; };
-    const auto from = [c](const void* p) { return static_cast<const float*>(p) + c * block; };
     const double momentum = p_.momentum;
     for (int64_t lane = 0; lane < block; ++lane) {
       double count = 0, mean = 0, squares = 0;
@@ -124,12 +126,8 @@ struct Forward final : Kernel<BatchNorm> {
       const double var = squares / count, rstd = 1 / std::sqrt(var + p_.eps);
       const double unbiased = count > 1 ? squares / (count - 1) : var;
       const bool padding = c * block + lane >= p_.shape.c;
-      const double gamma = padding ? 0 : from(b.gamma)[lane],
-                   beta = padding ? 0 : from(b.beta)[lane];
       at(b.mean)[lane] = padding ? 0 : static_cast<float>(mean);
       at(b.rstd)[lane] = padding ? 0 : static_cast<float>(rstd);
-      scale[c * block + lane] = static_cast<float>(gamma * rstd);
-      shift[c * block + lane] = static_cast<float>(beta - gamma * rstd * mean);
       if (padding) continue;
       float &running_mean = at(b.running_mean)[lane], &running_var = at(b.running_var)[lane];
       running_mean = static_cast<float>((1 - momentum) * running_mean + momentum * mean);
@@ -143,9 +141,9 @@ struct Forward final : Kernel<BatchNorm> {
 
 struct Backward final : Kernel<BatchNormGrad> {
   explicit Backward(const BatchNormGrad& p) : p_(p), chunks_(p.shape) {}
-  // Sums of the chunks, then three coefficients of the channels.
+  // Sums of the chunks, then two coefficients of the channels.
   size_t workspace() const override {
-    return partials(p_.shape) + 3 * static_cast<size_t>(padded(p_.shape.c)) * sizeof(float);
+    return partials(p_.shape) + 2 * static_cast<size_t>(padded(p_.shape.c)) * sizeof(float);
   }
   void run(const BatchNormGrad::Buffers& b, void* workspace, Stream&) const override {
     const float *x = static_cast<const float*>(b.x), *dy = static_cast<const float*>(b.dy);
@@ -154,25 +152,25 @@ struct Backward final : Kernel<BatchNormGrad> {
     chunks_.for_each([&](int64_t i, int64_t c, int64_t at, int64_t pixels) {
       reduce(channel(b, c), x + at, dy + at, pixels, sums + i * 2 * block);
     });
-    for (int64_t c = 0; c < chunks_.cb; ++c) finish(b, sums, c, coefficients + c * 3 * block);
+    for (int64_t c = 0; c < chunks_.cb; ++c) finish(b, sums, c, coefficients + c * 2 * block);
     float* dx = static_cast<float*>(b.dx);
     chunks_.for_each([&](int64_t, int64_t c, int64_t at, int64_t pixels) {
-      apply(channel(b, c), coefficients + c * 3 * block, x + at, dy + at, dx + at, pixels);
+      apply(channel(b, c), coefficients + c * 2 * block, x + at, dy + at, dx + at, pixels);
     });
   }
 
  private:
   struct Channel {
-    Vec mean, rstd, scale, shift;
+    Channels forward;
+    Vec rstd;
   };
   static Channel channel(const BatchNormGrad::Buffers& b, int64_t c) {
-    const auto from = [c](const void* p) { return load(static_cast<const float*>(p) + c * block); };
-    const Vec mean = from(b.mean), rstd = from(b.rstd), scale = from(b.gamma) * rstd;
-    return {mean, rstd, scale, from(b.beta) - scale * mean};
+    const Vec rstd = of_block(b.rstd, c);
+    return {{of_block(b.mean, c), of_block(b.gamma, c) * rstd, of_block(b.beta, c)}, rstd};
   }
   // dy where the fused ReLU let the value pass
   Vec masked(const Channel& k, const Vec& x, const Vec& dy) const {
-    return p_.relu ? choose(x * k.scale + k.shift > 0, dy, Vec{}) : dy;
+    return p_.relu ? choose(k.forward(x) > 0, dy, Vec{}) : dy;
   }
   // Sums of dy and of dy * (x - mean) * rstd.
   void reduce(const Channel& k, const float* x, const float* dy, int64_t pixels, float* out) const {
@@ -180,7 +178,7 @@ struct Backward final : Kernel<BatchNormGrad> {
     for (int64_t i = 0; i < pixels * block; i += block) {
       const Vec v = load(x + i), g = masked(k, v, load(dy + i));
       plain += g;
-      weighted += g * (v - k.mean);
+      weighted += g * (v - k.forward.mean);
     }
     store(out, plain);
     store(out + block, weighted * k.rstd);
@@ -196,20 +194,18 @@ struct Backward final : Kernel<BatchNormGrad> {
       });
       static_cast<float*>(b.dbeta)[c * block + lane] = static_cast<float>(dbeta);
       static_cast<float*>(b.dgamma)[c * block + lane] = static_cast<float>(dgamma);
-      // dx = scale * (dy - dbeta/N - xhat * dgamma/N) = scale * dy + slope * x + constant
-      const double slope = -k.scale[lane] * k.rstd[lane] * dgamma / count;
-      out[lane] = k.scale[lane];
-      out[block + lane] = static_cast<float>(slope);
-      out[2 * block + lane] =
-          static_cast<float>(-k.scale[lane] * dbeta / count - slope * k.mean[lane]);
+      // dx = scale * (dy - dbeta/N - xhat * dgamma/N) = scale * dy + slope * (x - mean) + constant
+      const double scale = k.forward.scale[lane];
+      out[lane] = static_cast<float>(-scale * k.rstd[lane] * dgamma / count);
+      out[block + lane] = static_cast<float>(-scale * dbeta / count);
     }
   }
   void apply(const Channel& k, const float* coefficients, const float* x, const float* dy,
              float* dx, int64_t pixels) const {
-    const Vec slope = load(coefficients + block), constant = load(coefficients + 2 * block);
+    const Vec slope = load(coefficients), constant = load(coefficients + block);
     for (int64_t i = 0; i < pixels * block; i += block) {
-      const Vec v = load(x + i);
-      store(dx + i, k.scale * masked(k, v, load(dy + i)) + slope * v + constant);
+      const Vec v = load(x + i), g = masked(k, v, load(dy + i));
+      store(dx + i, k.forward.scale * g + (slope * (v - k.forward.mean) + constant));
     }
   }
 
@@ -220,21 +216,19 @@ struct Backward final : Kernel<BatchNormGrad> {
 struct Inference final : Kernel<BatchNormInference> {
   explicit Inference(const BatchNormInference& p) : p_(p), chunks_(p.shape) {}
   size_t workspace() const override {
-    return 2 * static_cast<size_t>(padded(p_.shape.c)) * sizeof(float);
+    return static_cast<size_t>(padded(p_.shape.c)) * sizeof(float);
   }
   void run(const BatchNormInference::Buffers& b, void* workspace, Stream&) const override {
     float* scale = static_cast<float*>(workspace);
-    float* shift = scale + padded(p_.shape.c);
     const auto at = [](const void* p, int64_t c) { return static_cast<const float*>(p)[c]; };
     for (int64_t c = 0; c < padded(p_.shape.c); ++c) {
-      const bool padding = c >= p_.shape.c;
-      scale[c] = padding ? 0 : at(b.gamma, c) / std::sqrt(at(b.var, c) + p_.eps);
-      shift[c] = padding ? 0 : at(b.beta, c) - at(b.mean, c) * scale[c];
+      scale[c] = c >= p_.shape.c ? 0 : at(b.gamma, c) / std::sqrt(at(b.var, c) + p_.eps);
     }
     const float* x = static_cast<const float*>(b.x);
     float* y = static_cast<float*>(b.y);
     chunks_.for_each([&](int64_t, int64_t c, int64_t i, int64_t pixels) {
-      scale_and_shift(x + i, y + i, scale + c * block, shift + c * block, pixels, p_.relu);
+      const Channels k{of_block(b.mean, c), of_block(scale, c), of_block(b.beta, c)};
+      normalise(k, x + i, y + i, pixels, p_.relu);
     });
   }
 

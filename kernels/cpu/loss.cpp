@@ -111,13 +111,15 @@ struct CrossEntropyPixel {
   int64_t classes() const { return c; }
   double weight(uint8_t label) const { return label < c ? weights[label] : 0; }
   double evaluate(const Vec& z, uint8_t label, float scale, Vec& gradient) const {
-    const Mask valid = lanes < static_cast<int>(c);
+    const Mask valid = lanes < static_cast<int>(c), hit = lanes == static_cast<int>(label);
     const float most = horizontal_max(choose(valid, z, splat(z[0])));
     const Vec e = choose(valid, exp_nonpositive(choose(valid, z - most, Vec{})), Vec{});
-    const float sum = horizontal_sum(e), w = weights[label];
-    const Vec target = choose(lanes == static_cast<int>(label), splat(1), Vec{});
-    gradient = (e / sum - target) * (w * scale);
-    return double{w} * (std::log(double{sum}) - (double{z[label]} - most));
+    // The other classes' share, summed without the label's: a confident pixel's gradient and loss
+    // are far below the rounding of 1.
+    const float others = horizontal_sum(choose(hit, Vec{}, e)), w = weights[label];
+    gradient = choose(hit, splat(-others), e) * (w * scale / (others + e[label]));
+    return double{w} *
+           (std::log1p(double{others} + (double{e[label]} - 1)) - (double{z[label]} - most));
   }
 };
 
@@ -131,16 +133,16 @@ struct BcePixel {
   double evaluate(const Vec& z, uint8_t label, float scale, Vec& gradient) const {
     const Mask valid = lanes < static_cast<int>(c);
     const Mask hit = c == 1 ? Mask{} - static_cast<int>(label) : lanes == static_cast<int>(label);
-    const Vec target = choose(hit, splat(1), Vec{});
-    const Vec magnitude = choose(z < 0, z, -z);  // -|z|
-    const Vec e = exp_nonpositive(choose(valid, magnitude, Vec{}));
-    const Vec sigmoid = choose(z < 0, e, splat(1)) / (1 + e);
-    const Vec factor = 1 + (pos_weight - 1) * target;
-    gradient = choose(valid, ((1 - target) - factor * (1 - sigmoid)) * scale, Vec{});
+    const Vec e = exp_nonpositive(choose(valid, choose(z < 0, z, -z), Vec{}));  // exp(-|z|)
+    // sigmoid(z) where the class is absent, sigmoid(-z) where it is there: neither is a difference.
+    const Vec sigmoid = choose((z < 0) ^ hit, e, splat(1)) / (1 + e);
+    gradient = choose(valid, choose(hit, -pos_weight, splat(1)) * sigmoid * scale, Vec{});
     double loss = 0;
     for (int64_t k = 0; k < c; ++k) {
-      const float softplus = std::log1p(e[k]) + std::max(0.0F, -z[k]);  // log(1 + exp(-z))
-      loss += double{(1 - target[k]) * z[k]} + double{factor[k] * softplus};
+      const float away = hit[k] != 0 ? -z[k] : z[k];
+      const double softplus =
+          std::log1p(double{e[k]}) + std::max(0.0F, away);  // log(1 + exp(away))
+      loss += hit[k] != 0 ? double{pos_weight[k]} * softplus : softplus;
     }
     return loss;
   }

@@ -47,21 +47,12 @@ inline Signature describe(const BatchNormInference& p) {
           {{.name = "y", .shape = p.shape, .dtype = p.dtype}}};
 }
 
-// A variance needs two values.
-inline std::vector<Shape> batch_norm_shapes() {
-  std::vector<Shape> all = edge_shapes();
-  for (Shape& s : all) {
-    if (s.pixels() == 1) s.n = 3;
-  }
-  return all;
-}
-
 // Each shape with and without the ReLU; timing with it, as UNets use it.
 template <class P>
 Cases<P> batch_norm_cases() {
-  Cases<P> all = for_shapes<P>(batch_norm_shapes(), net_levels(0, net_depth),
+  Cases<P> all = for_shapes<P>(edge_shapes(), net_levels(0, net_depth),
                                [](const Shape& s) { return P{.shape = s, .relu = true}; });
-  for (const Shape& s : batch_norm_shapes()) all.test.push_back({.shape = s});
+  for (const Shape& s : edge_shapes()) all.test.push_back({.shape = s});
   return all;
 }
 template <>

@@ -7,37 +7,28 @@
 
 namespace unetd {
 
-// `gradient_terms`: what the mean divides by.
-inline Signature describe_loss(const Shape& logits, int64_t classes, int64_t gradient_terms,
-                               const char* weights, DType dtype) {
+inline Signature describe_loss(const Shape& logits, int64_t classes, const char* weights,
+                               DType dtype) {
   const int64_t pixels = logits.pixels();
   Signature s{
       {{"logits", logits, Kind::features, dtype, uniform(-8, 8)},
        {"labels", {logits.n, logits.h, logits.w, 1}, Kind::dense, DType::u8, labels(classes)}},
-      // A confident pixel's loss and gradient are small differences of large logits and of
-      // probabilities near 1.
       {{.name = "loss",
         .shape = {},
         .kind = Kind::dense,
         .dtype = dtype,
-        .reduction = pixels * logits.c,
-        .magnitude = 1},
-       {.name = "dlogits",
-        .shape = logits,
-        .dtype = dtype,
-        .reduction = pixels,
-        .magnitude = 1 / static_cast<double>(gradient_terms)}}};
+        .reduction = pixels * logits.c},
+       {.name = "dlogits", .shape = logits, .dtype = dtype, .reduction = pixels}}};
   if (weights != nullptr) {
     s.in.push_back({weights, vector_shape(logits.c), Kind::features, dtype, uniform(0.5, 2)});
   }
   return s;
 }
 inline Signature describe(const CrossEntropy& p) {
-  return describe_loss(p.logits, p.logits.c, p.logits.pixels(), p.weighted ? "weights" : nullptr,
-                       p.dtype);
+  return describe_loss(p.logits, p.logits.c, p.weighted ? "weights" : nullptr, p.dtype);
 }
 inline Signature describe(const BceWithLogits& p) {
-  return describe_loss(p.logits, p.logits.c == 1 ? 2 : p.logits.c, p.logits.count(),
+  return describe_loss(p.logits, p.logits.c == 1 ? 2 : p.logits.c,
                        p.weighted ? "pos_weight" : nullptr, p.dtype);
 }
 

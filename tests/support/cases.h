@@ -42,8 +42,6 @@ struct BufferSpec {
   bool in_place = false;  // an output that is read first: filled as an input is
   // Of an output: how many terms a rounding error can gather from. 0: it must be exact.
   int64_t reduction = 1;
-  // Of an output that is a difference of larger terms: their size, which errors are relative to.
-  double magnitude = 0;
 };
 
 struct Signature {

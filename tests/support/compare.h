@@ -30,20 +30,19 @@ constexpr double unit_roundoff(DType t) {
 // Errors of sums grow with the square root of their length when roundings are independent; the
 // factor before it leaves room for Winograd's transforms and approximated exponentials.
 struct Tolerance {
-  double element;        // largest error of an element, relative to the largest element
-  double rms;            // root of the mean square error, relative to the root mean square
-  double magnitude = 0;  // the least that errors are relative to
+  double element;  // largest error of an element, relative to the largest element
+  double rms;      // root of the mean square error, relative to the root mean square
 };
-inline Tolerance tolerance(DType dtype, int64_t reduction, double magnitude = 0) {
+inline Tolerance tolerance(DType dtype, int64_t reduction) {
   const double error = unit_roundoff(dtype) * std::sqrt(static_cast<double>(reduction));
-  return {16 * error, 4 * error, magnitude};
+  return {16 * error, 4 * error};
 }
 
 // What is wrong with `got`, or an empty string. NaN equals NaN only.
 inline std::string difference(const Tensor& got, const Tensor& want, const Tolerance& allowed) {
   UNETD_CHECK(got.shape() == want.shape(), got.shape(), " is compared with ", want.shape());
   const std::vector<double> a = doubles(got), b = doubles(want);
-  double largest = allowed.magnitude, worst = 0, square = 0, error_square = 0;
+  double largest = 0, worst = 0, square = 0, error_square = 0;
   size_t worst_at = 0;
   for (size_t i = 0; i < b.size(); ++i) {
     if (std::isnan(a[i]) != std::isnan(b[i])) {
@@ -59,7 +58,6 @@ inline std::string difference(const Tensor& got, const Tensor& want, const Toler
     largest = std::max(largest, std::abs(v));
     square += v * v;
   }
-  square = std::max(square, allowed.magnitude * allowed.magnitude * static_cast<double>(b.size()));
   if (worst > allowed.element * largest) {
     return str("element ", worst_at, " is ", a[worst_at], ", not ", b[worst_at], ": off by ",
                worst / largest, " of the largest, ", allowed.element, " is allowed");

@@ -134,8 +134,7 @@ std::vector<std::string> faults_of(const Impl<P>& impl, const P& problem, Device
       if (!same_bytes(run.out[i], runs[0].out[i])) faults.push_back(spec.name + " differs by run");
     }
     const Tensor got = unpack(runs[0].out[i].data(), spec.kind, layout, spec.shape, spec.dtype);
-    const std::string wrong =
-        difference(got, want[i], tolerance(spec.dtype, spec.reduction, spec.magnitude));
+    const std::string wrong = difference(got, want[i], tolerance(spec.dtype, spec.reduction));
     if (!wrong.empty()) faults.push_back(str(spec.name, ": ", wrong));
   }
   return faults;
