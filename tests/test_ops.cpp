@@ -20,10 +20,21 @@ struct Tally {
   std::set<std::string> reasons;
 };
 
+// The cases in every storage type that the device's images may have.
+template <class P>
+std::vector<P> typed_cases(DeviceType device) {
+  std::vector<P> all;
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    if (device == DeviceType::cpu && dtype != DType::f32) continue;
+    for (const P& problem : cases<P>().test) all.push_back(with_dtype(problem, dtype));
+  }
+  return all;
+}
+
 template <class P>
 Tally run_cases(const Impl<P>& impl, DeviceType device) {
   Tally tally;
-  for (const P& problem : cases<P>().test) {
+  for (const P& problem : typed_cases<P>(device)) {
     if (const char* reason = impl.reject(problem)) {
       ++tally.declined;
       tally.reasons.insert(reason);

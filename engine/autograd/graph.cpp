@@ -60,7 +60,8 @@ Value Graph::new_grad(Value x) {
   const Gradient& gradient = gradients_[static_cast<size_t>(x.id)];
   if (gradient.target && !gradient.current) return gradient.target;
   const ValueInfo like = info(x);
-  return value(like.shape, like.dtype, like.name + ".grad", like.kind);
+  const DType dtype = like.kind == Kind::features ? like.dtype : wide_type(like.dtype);
+  return value(like.shape, dtype, like.name + ".grad", like.kind);
 }
 
 void Graph::add_grad(Value x, Value dx) {

@@ -32,8 +32,9 @@ void check_filter(const Graph& g, Value x, Value w, Value bias) {
               name_of(xi.dtype));
   if (bias) {
     const auto& bi = g.info(bias);
-    UNETD_CHECK(bi.shape == (Shape{1, 1, 1, wi.shape.n}), bi.name, " has shape ", bi.shape,
-                " beside a filter ", wi.shape);
+    UNETD_CHECK(bi.shape == (Shape{1, 1, 1, wi.shape.n}) && bi.dtype == wide_type(wi.dtype),
+                bi.name, " is ", name_of(bi.dtype), " ", bi.shape, " beside a filter ",
+                name_of(wi.dtype), " ", wi.shape);
   }
 }
 

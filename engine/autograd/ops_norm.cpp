@@ -4,14 +4,11 @@
 namespace unetd {
 namespace {
 
-// Statistics and parameters are f32 whatever the images are, but for the f64 of gradient tests.
-DType statistics_type(DType images) { return images == DType::f64 ? DType::f64 : DType::f32; }
-
 void check_vectors(const Graph& g, Value x, const BatchNormValues& p) {
   const Shape vector{1, 1, 1, g.info(x).shape.c};
   for (const Value v : {p.gamma, p.beta, p.running_mean, p.running_var}) {
     const auto& info = g.info(v);
-    UNETD_CHECK(info.shape == vector && info.dtype == statistics_type(g.info(x).dtype), info.name,
+    UNETD_CHECK(info.shape == vector && info.dtype == wide_type(g.info(x).dtype), info.name,
                 " has shape ", info.shape, " beside ", g.info(x).name, " of ", g.info(x).shape);
   }
 }
@@ -22,7 +19,7 @@ Value batch_norm(Graph& g, Value x, const BatchNormValues& p, const BatchNormOpt
   check_vectors(g, x, p);
   const auto xi = g.info(x);
   const Shape vector{1, 1, 1, xi.shape.c};
-  const DType statistics = statistics_type(xi.dtype);
+  const DType statistics = wide_type(xi.dtype);
   const Value y = g.value(xi.shape, xi.dtype, xi.name + ".bn");
   const Value mean = g.value(vector, statistics, xi.name + ".mean");
   const Value rstd = g.value(vector, statistics, xi.name + ".rstd");

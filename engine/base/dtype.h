@@ -37,6 +37,10 @@ constexpr std::string_view name_of(DType t) {
   return i < std::size(names) ? names[i] : "unknown";
 }
 
+// The type of what goes with images of type t without being one: biases, scales, statistics,
+// gradients of parameters, sums. 16-bit types only store images and filters.
+constexpr DType wide_type(DType t) { return t == DType::bf16 || t == DType::f16 ? DType::f32 : t; }
+
 // The DType of a C++ element type: dtype_of<float> == DType::f32.
 template <class T>
 inline constexpr DType dtype_of = DType::u8;

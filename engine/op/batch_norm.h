@@ -3,7 +3,7 @@
 //
 //   y = gamma * (x - mean) * rstd + beta,   rstd = 1 / sqrt(var + eps),   then max(0, y) if relu
 //
-// Parameters, statistics and their gradients are (1, 1, 1, c) vectors in f32 (f64 in f64 problems).
+// Parameters, statistics and their gradients are (1, 1, 1, c) vectors of wide_type(dtype).
 #pragma once
 
 #include "engine/op/registry.h"

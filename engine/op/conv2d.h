@@ -3,7 +3,8 @@
 //
 //   y[n,i,j,k] = bias[k] + sum over r,s,c of x[n, i*stride+r-pad, j*stride+s-pad, c] * w[k,r,s,c]
 //
-// with zeros outside the image.
+// with zeros outside the image. Images and filters have the problem's type; bias, dw and dbias have
+// wide_type(dtype).
 #pragma once
 
 #include "engine/op/registry.h"

@@ -2,7 +2,8 @@
 //
 //   y[n, 2i+r, 2j+s, k] = bias[k] + sum over c of x[n,i,j,c] * w[k,r,s,c]
 //
-// Windows do not overlap, so it is one matrix product with a pixel shuffle in its store.
+// Windows do not overlap, so it is one matrix product with a pixel shuffle in its store. Types are
+// those of conv2d.h.
 #pragma once
 
 #include "engine/op/registry.h"

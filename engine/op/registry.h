@@ -15,9 +15,11 @@
 // Each can decline a problem with a reason, and any can be forced by name. Tests, benchmarks and
 // `unetd-info kernels` walk the same lists.
 //
-// Numerics contract, tested: reductions and matrix products accumulate in f32 at least; batch-norm
-// statistics, losses and parameters are f32 (f64 when the problem is f64); sums have a fixed order,
-// so the same inputs give the same bits on the same device with the same number of threads.
+// Numerics contract, tested: a problem's `dtype` is the storage type of its images and filters
+// (f32, bf16, f16; f64 on the CPU's reference). Biases, batch-norm parameters and statistics,
+// losses and the gradients of all parameters are of wide_type(dtype): f32, or f64 when the problem
+// is f64. Reductions and matrix products accumulate in f32 at least; sums have a fixed order, so
+// the same inputs give the same bits on the same device with the same number of threads.
 #pragma once
 
 #include "engine/base/dtype.h"

@@ -14,13 +14,16 @@ inline Signature describe(const BatchNorm& p) {
   const Shape v = vector_shape(p.shape.c);
   const int64_t n = p.shape.pixels();
   const auto out = [&](const char* name, const Shape& s, bool in_place, Fill fill = {}) {
-    return BufferSpec{name, s, Kind::features, p.dtype, std::move(fill), in_place, n};
+    return BufferSpec{name, s, Kind::features, wide_type(p.dtype), std::move(fill), in_place, n};
   };
   return {{{"x", p.shape, Kind::features, p.dtype, off_centre()},
-           {"gamma", v, Kind::features, p.dtype, uniform(0.5, 2)},
-           {"beta", v, Kind::features, p.dtype}},
-          {out("y", p.shape, false), out("mean", v, false), out("rstd", v, false),
-           out("running_mean", v, true), out("running_var", v, true, uniform(0.5, 2))}};
+           {"gamma", v, Kind::features, wide_type(p.dtype), uniform(0.5, 2)},
+           {"beta", v, Kind::features, wide_type(p.dtype)}},
+          {{.name = "y", .shape = p.shape, .dtype = p.dtype, .reduction = n},
+           out("mean", v, false),
+           out("rstd", v, false),
+           out("running_mean", v, true),
+           out("running_var", v, true, uniform(0.5, 2))}};
 }
 
 inline Signature describe(const BatchNormGrad& p) {
@@ -28,22 +31,22 @@ inline Signature describe(const BatchNormGrad& p) {
   const int64_t n = p.shape.pixels();
   return {{{"x", p.shape, Kind::features, p.dtype, off_centre()},
            {"dy", p.shape, Kind::features, p.dtype},
-           {"gamma", v, Kind::features, p.dtype, uniform(0.5, 2)},
-           {"beta", v, Kind::features, p.dtype},
-           {"mean", v, Kind::features, p.dtype, uniform(0.5, 1.5)},
-           {"rstd", v, Kind::features, p.dtype, uniform(0.5, 2)}},
+           {"gamma", v, Kind::features, wide_type(p.dtype), uniform(0.5, 2)},
+           {"beta", v, Kind::features, wide_type(p.dtype)},
+           {"mean", v, Kind::features, wide_type(p.dtype), uniform(0.5, 1.5)},
+           {"rstd", v, Kind::features, wide_type(p.dtype), uniform(0.5, 2)}},
           {{.name = "dx", .shape = p.shape, .dtype = p.dtype, .reduction = n},
-           {.name = "dgamma", .shape = v, .dtype = p.dtype, .reduction = n},
-           {.name = "dbeta", .shape = v, .dtype = p.dtype, .reduction = n}}};
+           {.name = "dgamma", .shape = v, .dtype = wide_type(p.dtype), .reduction = n},
+           {.name = "dbeta", .shape = v, .dtype = wide_type(p.dtype), .reduction = n}}};
 }
 
 inline Signature describe(const BatchNormInference& p) {
   const Shape v = vector_shape(p.shape.c);
   return {{{"x", p.shape, Kind::features, p.dtype, off_centre()},
-           {"gamma", v, Kind::features, p.dtype, uniform(0.5, 2)},
-           {"beta", v, Kind::features, p.dtype},
-           {"mean", v, Kind::features, p.dtype},
-           {"var", v, Kind::features, p.dtype, uniform(0.1, 2)}},
+           {"gamma", v, Kind::features, wide_type(p.dtype), uniform(0.5, 2)},
+           {"beta", v, Kind::features, wide_type(p.dtype)},
+           {"mean", v, Kind::features, wide_type(p.dtype)},
+           {"var", v, Kind::features, wide_type(p.dtype), uniform(0.1, 2)}},
           {{.name = "y", .shape = p.shape, .dtype = p.dtype}}};
 }
 

@@ -64,7 +64,7 @@ Cases<P> conv_cases(const auto& test, const auto& perf) {
 inline Signature describe(const Conv2d& p) {
   const ConvGeometry& g = p.geometry;
   Signature s{{{"x", g.x, Kind::features, p.dtype}, {"w", g.filter(), Kind::filter, p.dtype}}, {}};
-  if (p.bias) s.in.push_back({"bias", vector_shape(g.k), Kind::features, p.dtype});
+  if (p.bias) s.in.push_back({"bias", vector_shape(g.k), Kind::features, wide_type(p.dtype)});
   s.out = {{.name = "y", .shape = g.y(), .dtype = p.dtype, .reduction = g.r * g.s * g.x.c}};
   return s;
 }
@@ -82,11 +82,13 @@ inline Signature describe(const Conv2dWeightGrad& p) {
               {{.name = "dw",
                 .shape = g.filter(),
                 .kind = Kind::filter,
-                .dtype = p.dtype,
+                .dtype = wide_type(p.dtype),
                 .reduction = pixels}}};
   if (p.bias) {
-    s.out.push_back(
-        {.name = "dbias", .shape = vector_shape(g.k), .dtype = p.dtype, .reduction = pixels});
+    s.out.push_back({.name = "dbias",
+                     .shape = vector_shape(g.k),
+                     .dtype = wide_type(p.dtype),
+                     .reduction = pixels});
   }
   return s;
 }

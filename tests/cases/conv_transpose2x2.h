@@ -24,7 +24,7 @@ inline Signature describe(const ConvTranspose2x2& p) {
   Signature s{
       {{"x", g.x, Kind::features, p.dtype}, {"w", g.filter(), Kind::transposed_filter, p.dtype}},
       {{.name = "y", .shape = g.y(), .dtype = p.dtype, .reduction = g.x.c}}};
-  if (p.bias) s.in.push_back({"bias", vector_shape(g.k), Kind::features, p.dtype});
+  if (p.bias) s.in.push_back({"bias", vector_shape(g.k), Kind::features, wide_type(p.dtype)});
   return s;
 }
 
@@ -41,12 +41,12 @@ inline Signature describe(const ConvTranspose2x2WeightGrad& p) {
               {{.name = "dw",
                 .shape = g.filter(),
                 .kind = Kind::transposed_filter,
-                .dtype = p.dtype,
+                .dtype = wide_type(p.dtype),
                 .reduction = g.x.pixels()}}};
   if (p.bias) {
     s.out.push_back({.name = "dbias",
                      .shape = vector_shape(g.k),
-                     .dtype = p.dtype,
+                     .dtype = wide_type(p.dtype),
                      .reduction = g.y().pixels()});
   }
   return s;

@@ -16,11 +16,12 @@ inline Signature describe_loss(const Shape& logits, int64_t classes, const char*
       {{.name = "loss",
         .shape = {},
         .kind = Kind::dense,
-        .dtype = dtype,
+        .dtype = wide_type(dtype),
         .reduction = pixels * logits.c},
        {.name = "dlogits", .shape = logits, .dtype = dtype, .reduction = pixels}}};
   if (weights != nullptr) {
-    s.in.push_back({weights, vector_shape(logits.c), Kind::features, dtype, uniform(0.5, 2)});
+    s.in.push_back(
+        {weights, vector_shape(logits.c), Kind::features, wide_type(dtype), uniform(0.5, 2)});
   }
   return s;
 }
