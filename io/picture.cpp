@@ -28,6 +28,28 @@ void paint(std::span<uint8_t> picture, size_t pixel, const std::array<uint8_t, 3
   picture[rgba * pixel + 3] = 255;
 }
 
+// 0 at the 2nd percentile of a band, 1 at the 98th.
+struct Stretch {
+  explicit Stretch(const BandStatistics& s)
+      : low(s.percentile(2)), width(std::max(s.percentile(98) - low, 1e-12)) {}
+  double operator()(double x) const { return std::clamp((x - low) / width, 0.0, 1.0); }
+
+  double low, width;
+};
+
+// The exponent that makes the middle of the samples mid-grey, where they are mostly dark: clouds
+// and snow leave little of a plain stretch to the land. One for all bands, or hues would change.
+double tone(std::span<const BandStatistics> statistics, BandTriple bands) {
+  constexpr double wanted = 0.4, least = 0.4;
+  double middle = 0;
+  for (const int band : bands) {
+    const BandStatistics& s = statistics[static_cast<size_t>(band)];
+    middle += Stretch(s)(s.percentile(50)) / static_cast<double>(bands.size());
+  }
+  if (middle >= wanted) return 1;
+  return middle > 0 ? std::max(std::log(wanted) / std::log(middle), least) : least;
+}
+
 Tensor square_picture(size_t pixels) {
   const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(pixels))));
   UNETD_CHECK(static_cast<size_t>(side * side) == pixels, pixels, " pixels are no square");
@@ -53,17 +75,16 @@ Tensor patch_picture(const StoreSchema& schema, const PatchView& view, BandTripl
   Tensor picture({1, schema.patch, schema.patch, rgba}, DType::u8);
   const auto to = picture.span<uint8_t>();
   const auto pixels = static_cast<size_t>(schema.patch * schema.patch);
+  const double exponent = tone(schema.statistics, bands);
   with_pixel_type(schema.dtype, [&]<class T>(T) {
     const T* samples = reinterpret_cast<const T*>(view.image);
     for (size_t k = 0; k < bands.size(); ++k) {
       const auto band = static_cast<size_t>(bands[k]);
-      const BandStatistics& s = schema.statistics.at(band);
-      const double low = s.percentile(2), width = std::max(s.percentile(98) - low, 1e-12);
+      const Stretch stretch(schema.statistics.at(band));
       for (size_t i = 0; i < pixels; ++i) {
         if (view.valid != nullptr && view.valid[i] == 0) continue;
         const auto x = static_cast<double>(samples[i * schema.bands.size() + band]);
-        to[rgba * i + k] =
-            static_cast<uint8_t>(std::lround(255 * std::clamp((x - low) / width, 0.0, 1.0)));
+        to[rgba * i + k] = static_cast<uint8_t>(std::lround(255 * std::pow(stretch(x), exponent)));
         to[rgba * i + 3] = 255;
       }
     }

@@ -26,7 +26,7 @@ BandTriple true_colour(std::span<const SceneBand> bands);
 std::optional<BandTriple> false_colour(std::span<const SceneBand> bands);
 
 // The valid pixels of a patch, each band stretched from the 2nd to the 98th percentile that the
-// store's statistics give.
+// store's statistics give, and brightened where the store is mostly dark: the same for all patches.
 Tensor patch_picture(const StoreSchema& schema, const PatchView& view, BandTriple bands);
 // Square labels in the colours of their classes; 255 is no data.
 Tensor label_picture(std::span<const uint8_t> labels, std::span<const ClassInfo> classes);

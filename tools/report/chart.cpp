@@ -63,9 +63,14 @@ Axis linear_axis(double low, double high, bool widen) {
 }
 
 // From one of 1, 2, 5 times a power of ten to another; ticks at these, or at powers of ten alone
-// where that would be many.
+// where that would be many. A short axis has the ends and ticks of a linear one.
 Axis logarithmic_axis(double low, double high) {
   constexpr size_t most = 8;
+  constexpr double shortest = 5;
+  if (Axis axis = linear_axis(low, high, true); high / low < shortest && axis.low > 0) {
+    axis.logarithmic = true;
+    return axis;
+  }
   Axis axis{1 / round_up(1 / low), round_up(high), true};
   if (!(axis.high > axis.low)) axis.high = round_up(axis.low * 1.5);
   for (const bool decades : {false, true}) {

@@ -26,6 +26,7 @@ h1{margin:.3em 0;overflow-wrap:anywhere}h2{margin:1.6em 0 .5em;font-size:1.25em}
 figure{margin:0;min-width:0}figcaption{font-weight:600}
 svg{width:100%;height:auto;display:block}svg text{font-size:13px;fill:var(--dim)}
 .grid{stroke:var(--line)}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}
+.line,circle{filter:drop-shadow(0 0 .5px var(--text))}
 .legend{margin:0}.legend span{margin-right:1.2em;white-space:nowrap}
 .swatch{display:inline-block;width:.8em;height:.8em;margin-right:.4em;border:1px solid #888}
 .scroll{overflow-x:auto}

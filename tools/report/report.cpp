@@ -29,8 +29,8 @@ void write_report(const std::filesystem::path& file, const TrainingReport& r) {
   if (!best.is_null()) {
     const ordered_json& valid = best["valid"];
     head = {{"best mean IoU", digits(valid["mean_iou"])},
-            {"its accuracy", digits(valid["accuracy"])},
-            {"its step", grouped(best["step"])}};
+            {"accuracy there", digits(valid["accuracy"])},
+            {"best step", grouped(best["step"])}};
     scores =
         scores_section("Best validation, step " + grouped(best["step"]), valid, r.data.classes) +
         confusion_section(valid, r.data.classes);
