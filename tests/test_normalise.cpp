@@ -13,11 +13,13 @@
 namespace unetd::io {
 namespace {
 
-TEST_CASE("checksum: CRC-32 of the standard test text", "[io]") {
+TEST_CASE("checksum: CRC-32 and CRC-32C of the standard test text", "[io]") {
   const std::string text = "123456789";
   const auto bytes = std::as_bytes(std::span(text));
   CHECK(crc32(bytes) == 0xCBF43926U);
   CHECK(crc32(bytes.subspan(4), crc32(bytes.first(4))) == 0xCBF43926U);
+  CHECK(crc32c(bytes) == 0xE3069283U);
+  CHECK(crc32c(bytes.subspan(4), crc32c(bytes.first(4))) == 0xE3069283U);
 }
 
 TEST_CASE("normalisation: each method does what its name says", "[io]") {
