@@ -302,6 +302,13 @@ void Session::check_finite(Value v, const std::string& origin) const {
                   size / size_of(value.dtype), " elements are NaN or infinite"));
 }
 
+void Session::set_profiling(bool on) {
+  profiling_ = on;
+  for (Step& s : steps_) {
+    if (on) s.seconds = 0;
+  }
+}
+
 std::vector<Session::NodeReport> Session::report() const {
   std::vector<NodeReport> nodes;
   for (const Step& s : steps_) {

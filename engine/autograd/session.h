@@ -68,7 +68,8 @@ class Session {
   };
   // One entry a node, in order of execution. Times are the device's, taken while profiling is on.
   std::vector<NodeReport> report() const;
-  void set_profiling(bool on) { profiling_ = on; }
+  // Switching it on begins at zero.
+  void set_profiling(bool on);
 
  private:
   struct Step;
