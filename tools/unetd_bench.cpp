@@ -43,7 +43,7 @@ std::vector<cli::Flag> network_flags() {
           count_flag("--classes", "classes", "4"),
           count_flag("--size", "side of the square images in pixels", "256"),
           count_flag("--batch", "images a round", "1"),
-          count_flag("--rounds", "timed rounds, after one that warms up", "5"),
+          count_flag("--rounds", "timed rounds, after two that warm up", "5"),
           json_flag()};
 }
 
