@@ -67,8 +67,8 @@ train() {
     plan_steps
     limit=(--set training.minutes="$minutes_left")
   fi
-  unetd-train --data "$OUT/store" --out "$OUT/run" "${settings[@]}" --overwrite \
-    --set training.steps="$STEPS" "${limit[@]}" >&2
+  train_seconds=$(timed unetd-train --data "$OUT/store" --out "$OUT/run" "${settings[@]}" \
+    --overwrite --set training.steps="$STEPS" "${limit[@]}")
 }
 
 # Scores of both splits in $OUT/ours.json.
@@ -78,7 +78,8 @@ evaluate() {
     unetd-eval --model "$OUT/run/$MODEL.ckpt" --data "$OUT/store" --split $split --json \
       > "$OUT/$split.json"
   done
-  python3 "$root/benchmarks/scores.py" join "$OUT/valid.json" "$OUT/test.json" "$OUT/ours.json"
+  python3 "$root/benchmarks/scores.py" join "$OUT/run" "$train_seconds" \
+    "$OUT/valid.json" "$OUT/test.json" "$OUT/ours.json"
 }
 
 # map SCENE: the map of a whole scene, its picture, and whether both lack the same pixels.

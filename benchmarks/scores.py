@@ -1,24 +1,33 @@
 #!/usr/bin/env python3
 """Small things that real_scene.sh and forest.sh do with scores and masks; standard library only.
 
-    scores.py join VALID TEST OUT         two outputs of `unetd-eval --json` as one file
+    scores.py join RUN SECONDS VALID TEST OUT
+                                          a run and two outputs of `unetd-eval --json` as one file
     scores.py table TITLE=FILE...         the test IoUs of several files beside one another
     scores.py same-nodata SCENE MAP       compares raw validity masks; exit code 1 if they differ
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 
-def join(valid, test, out):
+def join(run, seconds, valid, test, out):
     """The form in which pytorch_baseline.py and pixel_forest.py write."""
-    result = {"what": "unetd"}
+    last = Path(run, "metrics.jsonl").read_text().splitlines()[-1]
+    result = {"what": "unetd", "steps": json.loads(last)["step"], "train_seconds": round(float(seconds), 1),
+              "threads": len(os.sched_getaffinity(0)), "cpu": cpu_name()}  # fmt: skip
     for split, path in (("valid", valid), ("test", test)):
         scores = json.loads(Path(path).read_text())
         result[split] = {"mean_iou": scores["mean_iou"], "accuracy": scores["accuracy"],
                          "iou": {c["name"]: c["iou"] for c in scores["classes"]}}  # fmt: skip
     Path(out).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def cpu_name():
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "unknown")
 
 
 def table(*columns):

@@ -8,11 +8,11 @@ namespace {
 // tables[k][b]: the CRC of byte b followed by k zero bytes, so that eight bytes are folded at once.
 using Tables = std::array<std::array<uint32_t, 256>, 8>;
 
-constexpr Tables make_tables() {
+constexpr Tables make_tables(uint32_t polynomial) {
   Tables t{};
   for (uint32_t b = 0; b < 256; ++b) {
     uint32_t crc = b;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xEDB88320U : 0);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? polynomial : 0);
     t[0][b] = crc;
   }
   for (size_t k = 1; k < 8; ++k)
@@ -20,16 +20,14 @@ constexpr Tables make_tables() {
   return t;
 }
 
-constexpr Tables tables = make_tables();
+constexpr Tables zip = make_tables(0xEDB88320U), castagnoli = make_tables(0x82F63B78U);
 
 uint32_t word_at(const std::byte* p) {
   return std::to_integer<uint32_t>(p[0]) | std::to_integer<uint32_t>(p[1]) << 8 |
          std::to_integer<uint32_t>(p[2]) << 16 | std::to_integer<uint32_t>(p[3]) << 24;
 }
 
-}  // namespace
-
-uint32_t crc32(std::span<const std::byte> bytes, uint32_t crc) {
+uint32_t continued(const Tables& tables, std::span<const std::byte> bytes, uint32_t crc) {
   crc = ~crc;
   const std::byte* p = bytes.data();
   const std::byte* const end = p + bytes.size();
@@ -41,6 +39,16 @@ uint32_t crc32(std::span<const std::byte> bytes, uint32_t crc) {
   }
   for (; p != end; ++p) crc = (crc >> 8) ^ tables[0][(crc ^ std::to_integer<uint32_t>(*p)) & 0xFF];
   return ~crc;
+}
+
+}  // namespace
+
+uint32_t crc32(std::span<const std::byte> bytes, uint32_t crc) {
+  return continued(zip, bytes, crc);
+}
+
+uint32_t crc32c(std::span<const std::byte> bytes, uint32_t crc) {
+  return continued(castagnoli, bytes, crc);
 }
 
 }  // namespace unetd::io

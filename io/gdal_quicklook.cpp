@@ -4,9 +4,9 @@
 #include "engine/base/file.h"
 #include "io/gdal.h"
 #include "io/gdal_output.h"
+#include "io/picture.h"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <charconv>
 #include <cmath>
@@ -41,7 +41,7 @@ int band_index(const Scene& scene, const std::string& band) {
                        ": give a band's name or a number from 1 to ", all.size()));
 }
 
-std::array<int, 3> band_indices(const Scene& scene, const std::vector<std::string>& bands) {
+BandTriple band_indices(const Scene& scene, const std::vector<std::string>& bands) {
   if (bands.size() == 3)
     return {band_index(scene, bands[0]), band_index(scene, bands[1]), band_index(scene, bands[2])};
   if (bands.size() == 1) {
@@ -50,12 +50,7 @@ std::array<int, 3> band_indices(const Scene& scene, const std::vector<std::strin
   }
   if (!bands.empty())
     throw UsageError(str("a picture of ", bands.size(), " bands: give one (grey) or three"));
-  const auto& all = scene.bands();
-  const auto has = [&](const char* name) {
-    return std::any_of(all.begin(), all.end(), [&](const SceneBand& b) { return b.name == name; });
-  };
-  if (has("B04") && has("B03") && has("B02")) return band_indices(scene, {"B04", "B03", "B02"});
-  return all.size() < 3 ? std::array{0, 0, 0} : std::array{0, 1, 2};
+  return true_colour(scene.bands());
 }
 
 // Sums of the valid pixels of each cell of a picture, and how many there are.
@@ -68,7 +63,7 @@ struct Cells {
       : shape(s), sums(static_cast<size_t>(3 * s.pixels())), counts(sums.size() / 3) {}
 
   template <class T>
-  void add(const Raster& strip, const Window& where, const Grid& grid, std::array<int, 3> bands) {
+  void add(const Raster& strip, const Window& where, const Grid& grid, BandTriple bands) {
     const auto pixels = strip.image.span<T>();
     const auto valid = strip.valid.span<uint8_t>();
     const auto c = static_cast<size_t>(strip.image.shape().c);
@@ -87,7 +82,7 @@ struct Cells {
 };
 
 void add_strip(Cells& cells, const Raster& strip, const Window& where, const Grid& grid,
-               std::array<int, 3> bands) {
+               BandTriple bands) {
   switch (strip.image.dtype()) {
     case DType::u8:
       return cells.add<uint8_t>(strip, where, grid, bands);

@@ -78,6 +78,13 @@ bool is_color(const std::string& text) {
 
 }  // namespace
 
+std::array<uint8_t, 3> rgb(const std::string& color) {
+  const auto part = [&](size_t at) {
+    return static_cast<uint8_t>(std::stoi(color.substr(at, 2), nullptr, 16));
+  };
+  return {part(1), part(3), part(5)};
+}
+
 void check(const ClassMap& map) {
   if (map.classes.empty() || map.classes.size() > ignore_label)
     throw UsageError(str("`classes` lists ", map.classes.size(), " classes: give 1 to 255"));

@@ -5,6 +5,7 @@
 #include "engine/tensor/tensor.h"
 #include "io/grid.h"
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -21,6 +22,9 @@ struct ClassInfo {
 
   bool operator==(const ClassInfo&) const = default;
 };
+
+// Red, green and blue of "#rrggbb".
+std::array<uint8_t, 3> rgb(const std::string& color);
 
 // The class index is the position in `classes`. The raster's own nodata value is ignored, too,
 // unless a class has it.

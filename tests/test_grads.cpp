@@ -212,6 +212,36 @@ TEST_CASE("gradients of point-wise operations", "[grads]") {
          {image("a", {1, 3, 4, 5}), image("b", {1, 3, 4, 5})},
          2,
          [](Graph& g, const std::vector<Value>& in) { return add(g, in[0], in[1]); }});
+  check({"cast", {image("x", {1, 3, 4, 5})}, 1, [](Graph& g, const std::vector<Value>& in) {
+           return cast(g, in[0], DType::bf16);
+         }});
+}
+
+TEST_CASE("the gradient of a cast comes back in the type of its input", "[grads]") {
+  register_kernels();
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    Graph g;
+    const Shape shape{1, 2, 3, 5};
+    const Value x = g.input(shape, DType::f32, "x"), dy = g.input(shape, DType::f32, "dy");
+    g.require_grad(x);
+    const Value half = cast(g, x, DType::bf16), y = cast(g, half, DType::f32);
+    g.backward(y, dy);
+    const Value dx = g.grad(x);
+    CHECK(g.info(half).dtype == DType::bf16);
+    CHECK(g.info(g.grad(half)).dtype == DType::bf16);
+    CHECK(g.info(dx).dtype == DType::f32);
+    g.mark_output(y);
+    g.mark_output(dx);
+    Session session(g, {.device = device, .separate = true});
+    const auto all = [&](float value) {
+      return Tensor::from<float>(shape, std::vector<float>(30, value));
+    };
+    session.write(x, all(0x1.018p0F));
+    session.write(dy, all(0x1.038p0F));
+    session.run();
+    CHECK(session.read(y).span<float>()[7] == 0x1.02p0F);  // 7 bits behind the point
+    CHECK(session.read(dx).span<float>()[29] == 0x1.04p0F);
+  }
 }
 
 TEST_CASE("gradients of resampling and of shape operations", "[grads]") {

@@ -1,6 +1,7 @@
 // Every implementation of every problem on every device of this build against the reference.
 #include "kernels/register.h"
 #include "tests/cases/all.h"
+#include "tests/simt/emulated.h"
 #include "tests/support/gpu.h"
 #include "tests/support/harness.h"
 
@@ -130,11 +131,13 @@ TEMPLATE_TEST_CASE("a loss without valid pixels is zero, and so is its gradient"
   }
 }
 
-TEST_CASE("NaN wins over numbers in max-pooling", "[ops]") {
+TEMPLATE_TEST_CASE("NaN wins over numbers in max-pooling", "[ops]", float, bf16, f16) {
   register_kernels();
-  const MaxPool2x2 problem{.x = {1, 4, 4, 16}};
+  const MaxPool2x2 problem{.x = {1, 4, 4, 17}, .dtype = dtype_of<TestType>};
   HostData data = make_data(describe(problem));
-  data.in[0].span<float>()[5] = std::numeric_limits<float>::quiet_NaN();
+  for (const size_t i : {5, 100, 200}) {
+    data.in[0].span<TestType>()[i] = element_of<TestType>(std::numeric_limits<double>::quiet_NaN());
+  }
   const std::vector<Tensor> want = reference(problem, data);
   CHECK(std::isnan(want[0].span<double>()[5]));
   for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
@@ -144,6 +147,97 @@ TEST_CASE("NaN wins over numbers in max-pooling", "[ops]") {
       CHECK(faults_of(impl, problem, device, data, want) == std::vector<std::string>{});
     }
   }
+}
+
+TEMPLATE_TEST_CASE("a cast rounds to nearest, ties to even", "[ops]", float, bf16, f16) {
+  register_kernels();
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const std::vector<float> numbers = {
+      0.F,     -0.F,     1.F,          0x1.01p0F,    0x1.03p0F, 0x1.002p0F, 0x1.006p0F,
+      65519.F, 65520.F,  -65536.F,     1e30F,        0x1p-24F,  0x1p-25F,   0x1.8p-25F,
+      1e-40F,  infinity, -infinity,    0x1.fffp14F,  3.4e38F,   -0.1F,      1 / 3.F,
+      1e-5F,   0x1p-14F, 0x1.ffcp-15F, std::nanf("")};
+  const Cast problem{.shape = vector_shape(static_cast<int64_t>(numbers.size())),
+                     .to = dtype_of<TestType>};
+  HostData data;
+  data.in.push_back(Tensor::from<float>(problem.shape, numbers));
+  data.out.emplace_back();
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    for (const Impl<Cast>& impl : impls<Cast>(device)) {
+      INFO(name_of(device) << " " << impl.name);
+      const Layout layout = layout_of(device);
+      const DeviceData buffers(describe(problem), data, layout);
+      CHECK(run_on(problem, *impl.make(problem), device, buffers));
+      const Tensor y =
+          unpack(buffers.out[0].data(), problem.kind, layout, problem.shape, problem.result());
+      const std::span<const TestType> got = y.span<TestType>();
+      for (size_t i = 0; i + 1 < numbers.size(); ++i) {
+        INFO(numbers[i]);
+        CHECK(to_float(got[i]) == to_float(from_float<TestType>(numbers[i])));
+      }
+      CHECK(std::isnan(to_float(got.back())));
+    }
+  }
+}
+
+namespace {
+
+// The outputs of a problem whose buffers begin `shift` elements behind an aligned address.
+template <class P>
+std::vector<Tensor> run_shifted(const P& problem, const HostData& data, int64_t shift) {
+  const Signature signature = describe(problem);
+  std::vector<GuardedBuffer> memory;
+  const auto place = [&](const BufferSpec& spec, const Tensor& content) {
+    const size_t begin = static_cast<size_t>(shift) * size_of(spec.dtype);
+    const size_t bytes = storage_bytes(spec, Layout::nhwc);
+    std::byte* at = memory.emplace_back(begin + bytes).data() + begin;
+    if (!content.empty()) std::memcpy(at, content.data(), bytes);
+    return at;
+  };
+  std::vector<const void*> in;
+  std::vector<void*> out;
+  for (size_t i = 0; i < data.in.size(); ++i) in.push_back(place(signature.in[i], data.in[i]));
+  for (size_t i = 0; i < data.out.size(); ++i) out.push_back(place(signature.out[i], data.out[i]));
+  const auto kernel = select(problem, DeviceType::simt).make(problem);
+  const GuardedBuffer workspace(kernel->workspace());
+  Stream stream{DeviceType::simt};
+  kernel->run(problem.bind(in, out), workspace.data(), stream);
+  std::vector<Tensor> results;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const BufferSpec& spec = signature.out[i];
+    results.push_back(unpack(out[i], spec.kind, Layout::nhwc, spec.shape, spec.dtype));
+  }
+  return results;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a flat buffer may begin at any element", "[ops]", GlobalNorm, AdamW, Ema,
+                   Cast) {
+  register_kernels();
+  for (const TestType& problem : cases<TestType>().test) {
+    const HostData data = make_data(describe(problem));
+    const std::vector<Tensor> aligned = run_shifted(problem, data, 0);
+    const std::vector<Tensor> shifted = run_shifted(problem, data, 1);
+    for (size_t i = 0; i < aligned.size(); ++i) {
+      CHECK(difference(shifted[i], aligned[i], tolerance(DType::f32, 1)).empty());
+    }
+  }
+}
+
+TEST_CASE("kernels decline the types that they do not take", "[ops]") {
+  register_kernels();
+  const auto reason = [](const auto& problem) {
+    return error_of([&] { select(problem, DeviceType::simt); });
+  };
+  const Shape shape{1, 4, 4, 3};
+  CHECK(reason(MaxPool2x2{shape, DType::bf16}).empty());
+  CHECK_THAT(reason(MaxPool2x2{shape, DType::f64}), Catch::Contains("only f32, bf16 and f16"));
+  CHECK_THAT(reason(CrossEntropy{.logits = shape, .dtype = DType::bf16}),
+             Catch::Contains("cross_entropy on simt: cuda: only f32"));
+  CHECK_THAT(reason(AdamW{.count = 3, .dtype = DType::f16}), Catch::Contains("only f32"));
+  CHECK_THAT(reason(Upsample2xGrad{{.x = shape, .scene_h = 8, .scene_w = 8}}),
+             Catch::Contains("gradient of a window"));
 }
 
 // --- the harness itself: kernels with planted faults

@@ -2,8 +2,6 @@
 #include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "io/build_store.h"
-#include "io/checksum.h"
-#include "io/normalise.h"
 #include "io/patch_store.h"
 #include "tests/support/rasters.h"
 #include "tests/support/temp_folder.h"
@@ -406,78 +404,6 @@ TEST_CASE("store: patches of another size or type are refused when written", "[i
   add(4, 1, DType::u8, 1);
   writer.finish();
   CHECK(PatchStore::open(folder / "store").view(0).valid == nullptr);
-}
-
-TEST_CASE("checksum: CRC-32 of the standard test text", "[io]") {
-  const std::string text = "123456789";
-  const auto bytes = std::as_bytes(std::span(text));
-  CHECK(crc32(bytes) == 0xCBF43926U);
-  CHECK(crc32(bytes.subspan(4), crc32(bytes.first(4))) == 0xCBF43926U);
-}
-
-TEST_CASE("normalisation: each method does what its name says", "[io]") {
-  using Method = Normalisation::Method;
-  BandStatistics s;
-  s.count = 100;
-  s.mean = 2000;
-  s.stddev = 500;
-  for (size_t i = 0; i < s.percents.size(); ++i) s.percentiles[i] = 1000 + 10 * s.percents[i];
-  const SceneBand plain{"B02", {}, 1, 0}, calibrated{"B02", {}, 1e-4, -0.1};
-  const auto apply = [&](Method method, DType dtype, const SceneBand& band, auto value) {
-    const Normalisation n = Normalisation::fit(method, dtype, {&band, 1}, {&s, 1});
-    const Normalisation copy = Normalisation::from_json(n.to_json());
-    CHECK(copy == n);
-    float out = 0;
-    copy.apply(&value, dtype, nullptr, 1, 1, &out);
-    return out;
-  };
-  CHECK(apply(Method::none, DType::u16, calibrated, uint16_t{1234}) == 1234);
-  CHECK(apply(Method::scale, DType::u16, plain, uint16_t{5000}) == Approx(0.5));
-  CHECK(apply(Method::scale, DType::i16, plain, int16_t{-100}) == Approx(-0.01));
-  CHECK(apply(Method::scale, DType::u8, plain, uint8_t{51}) == Approx(0.2));
-  CHECK(apply(Method::scale, DType::f32, plain, 0.3F) == Approx(0.3));
-  CHECK(apply(Method::scale, DType::u16, calibrated, uint16_t{1500}) == Approx(0.05));
-  CHECK(apply(Method::scale, DType::u16, SceneBand{"B02", {}, 1, -1000}, uint16_t{1500}) ==
-        Approx(0.05));
-  CHECK(apply(Method::zscore, DType::u16, plain, uint16_t{3000}) == Approx(2));
-  CHECK(apply(Method::percentile, DType::u16, plain, uint16_t{1010}) == Approx(0));
-  CHECK(apply(Method::percentile, DType::u16, plain, uint16_t{1500}) == Approx(0.5));
-  CHECK(apply(Method::percentile, DType::u16, plain, uint16_t{9000}) == 1);
-  s.count = 0;
-  CHECK_THROWS_AS(Normalisation::fit(Method::zscore, DType::u16, {&plain, 1}, {&s, 1}), UserError);
-  CHECK_THROWS_AS(Normalisation::from_json("{}"), UserError);
-  CHECK_THROWS_AS(parse_normalisation("minmax"), UsageError);
-}
-
-TEST_CASE("normalisation: the same ground gives the same numbers, however it is stored", "[io]") {
-  using Method = Normalisation::Method;
-  BandStatistics s;
-  s.count = 9;
-  s.mean = 1800;
-  s.stddev = 320;
-  const SceneBand old_baseline{"B02", {}, 1e-4, 0}, new_baseline{"B02", {}, 1e-4, -0.1};
-  for (const Method method : {Method::scale, Method::zscore}) {
-    const Normalisation n = Normalisation::fit(method, DType::u16, {&old_baseline, 1}, {&s, 1});
-    const Normalisation other = n.for_scene({&new_baseline, 1});
-    const uint16_t before = 2345, after = 3345;
-    float a = 0, b = 0;
-    n.apply(&before, DType::u16, nullptr, 1, 1, &a);
-    other.apply(&after, DType::u16, nullptr, 1, 1, &b);
-    CHECK(a == Approx(b).epsilon(1e-6));
-  }
-}
-
-TEST_CASE("normalisation: pixels without data become zero in all bands", "[io]") {
-  Normalisation n;
-  n.shift = {5, 5};
-  n.scale = {1, 1};
-  Tensor raw({1, 1, 2, 2}, DType::f32), valid({1, 1, 2, 1}, DType::u8);
-  raw.span<float>()[0] = std::nanf("");
-  raw.span<float>()[1] = 3;
-  valid.span<uint8_t>()[1] = 1;
-  std::array<float, 4> out{9, 9, 9, 9};
-  n.apply(raw, valid, out.data());
-  CHECK(out == std::array<float, 4>{0, 0, -5, -5});
 }
 
 TEST_CASE("store: the real scene by its list of tiles", "[io][data]") {

@@ -5,7 +5,7 @@
 #include "io/scene.h"
 #include "tests/support/rasters.h"
 #include "tests/support/run_program.h"
-#include "tests/support/temp_folder.h"
+#include "tests/support/workshop.h"
 
 #include <cmath>
 #include <cstring>
@@ -15,38 +15,6 @@
 
 namespace unetd {
 namespace {
-
-const std::string classes = " --classes 0=background,1=snow,2=clouds,3=water ";
-const std::string tiny =
-    " --set model.width=4 --set model.depth=2 --set training.batch=2 --set training.log_every=1 ";
-
-// A scene with labels, a store and folder for runs, made once for all tests of this file.
-struct Workshop {
-  TempFolder folder;
-  std::string scene = (folder / "scene" / "scene.tif").string();
-  std::string labels = (folder / "scene" / "labels.tif").string();
-  std::string store = (folder / "store").string();
-
-  Workshop() {
-    REQUIRE(
-        run_program("unetd-synth --quiet --size 192 --seed 3 --out " + (folder / "scene").string())
-            .code == 0);
-    REQUIRE(run_program("unetd-tile --quiet " + scene + " --labels " + labels + classes +
-                        "--patch 32 --block 64 --out " + store)
-                .code == 0);
-  }
-  std::string at(const std::string& name) const { return (folder / name).string(); }
-};
-
-Workshop& workshop() {
-  static Workshop once;
-  return once;
-}
-
-ProgramResult train(const std::string& run, const std::string& more) {
-  return run_program("unetd-train --quiet --data " + workshop().store + " --out " + run + tiny +
-                     more);
-}
 
 // One line of complaint about `about`, the exit code, and nothing at `output`.
 void check_refused(const std::string& command, int code, const std::string& about,
@@ -166,8 +134,8 @@ TEST_CASE("bad scenes and labels are refused in one line", "[programs][bad]") {
   const Workshop& w = workshop();
   const std::string out = w.at("bad_store");
   const auto tile = [&](const std::string& scene, const std::string& labels) {
-    return "unetd-tile --quiet " + scene + " --labels " + labels + classes + "--patch 32 --out " +
-           out;
+    return "unetd-tile --quiet " + scene + " --labels " + labels + class_list +
+           "--patch 32 --out " + out;
   };
   SECTION("truncated TIFF") {
     const std::string cut = w.at("cut.tif");
@@ -191,7 +159,7 @@ TEST_CASE("bad scenes and labels are refused in one line", "[programs][bad]") {
   }
   SECTION("unwritable folder") {
     const std::string inside = "/proc/unetd/store";
-    check_refused("unetd-tile --quiet " + w.scene + " --labels " + w.labels + classes +
+    check_refused("unetd-tile --quiet " + w.scene + " --labels " + w.labels + class_list +
                       "--patch 32 --out " + inside,
                   1, "/proc/unetd", inside);
   }

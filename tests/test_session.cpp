@@ -88,23 +88,28 @@ TEST_CASE("writing another shape names both", "[session]") {
 
 TEST_CASE("a value used twice gets the sum of its gradients", "[session]") {
   register_kernels();
+  const bool fixed = GENERATE(false, true);  // an address of its own, as parameters have
   Graph g;
-  const Value x = g.input({1, 2, 2, 3}, DType::f32, "x");
-  const Value dy = g.input({1, 2, 2, 6}, DType::f32, "dy");
-  g.require_grad(x);
+  const Value x = g.input({1, 2, 2, 16}, DType::f32, "x");
+  const Value dy = g.input({1, 2, 2, 32}, DType::f32, "dy");
+  const auto home = std::make_shared<Buffer>(DeviceType::cpu, 4 * 16 * sizeof(float));
+  const Value target =
+      fixed ? g.external(home, 0, {1, 2, 2, 16}, DType::f32, "dx", Kind::features) : Value{};
+  g.require_grad(x, target);
   const Value y = concat_channels(g, x, x);
   g.backward(y, dy);
+  CHECK((g.grad(x) == target) == fixed);
   g.mark_output(g.grad(x));
   Session session(g, {});
-  const Tensor upstream = random_image({1, 2, 2, 6}, 3);
-  session.write(x, random_image({1, 2, 2, 3}, 4));
+  const Tensor upstream = random_image({1, 2, 2, 32}, 3);
+  session.write(x, random_image({1, 2, 2, 16}, 4));
   session.write(dy, upstream);
   session.run();
   const Tensor dx = session.read(g.grad(x));
   for (size_t pixel = 0; pixel < 4; ++pixel) {
-    for (size_t c = 0; c < 3; ++c) {
+    for (size_t c = 0; c < 16; ++c) {
       const auto u = upstream.span<float>();
-      CHECK(dx.span<float>()[pixel * 3 + c] == u[pixel * 6 + c] + u[pixel * 6 + 3 + c]);
+      CHECK(dx.span<float>()[pixel * 16 + c] == u[pixel * 32 + c] + u[pixel * 32 + 16 + c]);
     }
   }
 }

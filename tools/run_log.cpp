@@ -1,23 +1,38 @@
 #include "tools/run_log.h"
 
 #include "engine/base/file.h"
-#include "tools/report.h"
 #include "tools/scores_json.h"
 
-#include <iomanip>
 #include <sstream>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 namespace unetd {
+namespace {
+
+// The numbers of an object but the step, under their paths; a class goes by its name.
+void collect(const nlohmann::ordered_json& object, const std::string& path, Scalars& scalars) {
+  for (const auto& [key, value] : object.items()) {
+    if (value.is_number() && key != "step") {
+      scalars.emplace_back(path + key, value);
+    } else if (value.is_object()) {
+      collect(value, path + key + "/", scalars);
+    } else if (key == "classes") {
+      for (const auto& c : value) collect(c, path + c["name"].get<std::string>() + "/", scalars);
+    }
+  }
+}
+
+}  // namespace
 
 RunLog::RunLog(std::filesystem::path folder, std::vector<io::ClassInfo> classes)
     : folder_(std::move(folder)), classes_(std::move(classes)) {}
 
 void RunLog::begin() {
   out_.open(file(), std::ios::trunc);
-  append("");
+  write("");
+  events_ = EventFile::first(folder_);
 }
 
 void RunLog::resume(int64_t step) {
@@ -32,11 +47,19 @@ void RunLog::resume(int64_t step) {
   }
   write_file(file(), kept);
   out_.open(file(), std::ios::app);
-  append("");
+  write("");
+  events_ = EventFile::resumed(folder_, step);
 }
 
-void RunLog::append(const std::string& line) {
-  out_ << line << std::flush;
+void RunLog::append(const nlohmann::ordered_json& line) {
+  write(line.dump() + "\n");
+  Scalars scalars;
+  collect(line, "", scalars);
+  events_->add(line["step"], scalars);
+}
+
+void RunLog::write(const std::string& text) {
+  out_ << text << std::flush;
   if (!out_) {
     throw UserError(str("cannot write ", file().string(), ": is the disk full? ",
                         "Make room and go on with --resume"));
@@ -44,29 +67,16 @@ void RunLog::append(const std::string& line) {
 }
 
 void RunLog::train(int64_t step, const StepResult& r) {
-  append(nlohmann::ordered_json{{"step", step},
-                                {"loss", r.loss},
-                                {"learning_rate", r.learning_rate},
-                                {"grad_norm", r.grad_norm}}
-             .dump() +
-         "\n");
+  append({{"step", step},
+          {"loss", r.loss},
+          {"learning_rate", r.learning_rate},
+          {"grad_norm", r.grad_norm}});
 }
 
 void RunLog::valid(int64_t step, double loss, const Scores& scores, const Confusion& confusion) {
-  append(nlohmann::ordered_json{
-             {"step", step}, {"valid_loss", loss}, {"valid", to_json(scores, confusion, classes_)}}
-             .dump() +
-         "\n");
+  append({{"step", step}, {"valid_loss", loss}, {"valid", to_json(scores, confusion, classes_)}});
 }
 
-void RunLog::write_report(const Config& config, const UNetConfig& model,
-                          const std::vector<Session::NodeReport>& nodes, double seconds) const {
-  unetd::write_report(folder_ / "report.html", {.metrics = read_file(file()),
-                                                .config = to_yaml(config),
-                                                .classes = classes_,
-                                                .model = model,
-                                                .nodes = nodes,
-                                                .seconds = seconds});
-}
+std::string RunLog::text() const { return read_file(file()); }
 
 }  // namespace unetd

@@ -1,15 +1,20 @@
-// The record of a training run: metrics.jsonl, one JSON object a line, written as training goes,
-// and report.html at its end.
+// The record of a training run, written as training goes: metrics.jsonl, one JSON object a line,
+// and the same scalars for TensorBoard in events.out.tfevents.*, under their paths in these
+// objects: "loss", "valid/mean_iou", "valid/water/iou".
 #pragma once
 
-#include "engine/autograd/session.h"
 #include "io/labels.h"
+#include "tools/event_file.h"
 #include "unet/metrics.h"
 #include "unet/trainer.h"
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
+#include <string>
 #include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 namespace unetd {
 
@@ -26,17 +31,18 @@ class RunLog {
   // `loss`: mean over the valid pixels of the split.
   void valid(int64_t step, double loss, const Scores& scores, const Confusion& confusion);
 
-  // report.html, self-contained, from metrics.jsonl and what is given.
-  void write_report(const Config& config, const UNetConfig& model,
-                    const std::vector<Session::NodeReport>& nodes, double seconds) const;
+  // The text of metrics.jsonl.
+  std::string text() const;
 
  private:
   std::filesystem::path file() const { return folder_ / "metrics.jsonl"; }
-  void append(const std::string& line);
+  void append(const nlohmann::ordered_json& line);
+  void write(const std::string& text);
 
   std::filesystem::path folder_;
   std::vector<io::ClassInfo> classes_;
   std::ofstream out_;
+  std::optional<EventFile> events_;
 };
 
 }  // namespace unetd

@@ -2,8 +2,10 @@
 #include "engine/base/threads.h"
 #include "io/gdal_map_writer.h"
 #include "io/loader.h"
+#include "io/picture.h"
 #include "kernels/register.h"
 #include "tools/cli.h"
+#include "tools/report/report.h"
 #include "tools/scene_map.h"
 #include "tools/scores_json.h"
 
@@ -36,6 +38,9 @@ cli::Spec spec() {
                 {.name = "--difference",
                  .value = "TIF",
                  .help = "write where a scene's map and labels agree (0) and differ (1)"},
+                {.name = "--report",
+                 .value = "HTML",
+                 .help = "write a page with the scores of a store, its classes and sample patches"},
                 cli::key_flag("--tile", "inference.tile"),
                 cli::key_flag("--stitch", "inference.stitch"),
                 cli::key_flag("--tta", "inference.tta")},
@@ -43,8 +48,34 @@ cli::Spec spec() {
       .json = true,
       .overwrite = true,
       .examples =
-          "unetd-eval --model run/best.ckpt --data store\n"
+          "unetd-eval --model run/best.ckpt --data store --report scores.html\n"
           "unetd-eval --model run/best.ckpt --scene scene.tif --labels labels.tif\n"};
+}
+
+// The class of each pixel of a batch, by the network turned as often as the settings ask.
+std::vector<uint8_t> predict(Predictor& predictor, const ModelFile& model, const Tensor& image) {
+  constexpr int views[] = {1, 4, 8};
+  const int turns = views[static_cast<size_t>(model.config.inference.tta)];
+  return predicted_classes(predictor.probabilities(image, model.independent(), turns), 0.5F);
+}
+
+// The page of --report.
+void write_page(const Args& args, const ModelFile& model, const io::PatchStore& store,
+                Predictor& predictor, const Confusion& confusion) {
+  const std::vector<int64_t> patches =
+      report::choose_patches(store, io::parse_split(args.text("--split")));
+  const auto result = to_json(scores(confusion), confusion, store.schema().classes);
+  report::write_report(args.path("--report"),
+                       {.model = args.text("--model"),
+                        .store = args.text("--data"),
+                        .split = args.text("--split"),
+                        .scores = result,
+                        .config = to_yaml(model.config),
+                        .data = store.schema(),
+                        .samples = report::draw_samples(store, patches, model.normalisation,
+                                                        [&](const Tensor& image) {
+                                                          return predict(predictor, model, image);
+                                                        })});
 }
 
 Confusion score_store(const Args& args, const ModelFile& model) {
@@ -55,16 +86,14 @@ Confusion score_store(const Args& args, const ModelFile& model) {
   Predictor predictor(model.params, model.unet,
                       {.device = open_device(model.config.runtime.device),
                        .kernels = KernelChoice(model.config.runtime.kernels)});
-  constexpr int views[] = {1, 4, 8};
-  const int turns = views[static_cast<size_t>(model.config.inference.tta)];
   Confusion confusion(static_cast<int64_t>(model.classes.size()));
   cli::Progress progress("scoring", loader.batches_per_epoch(), "batches");
   for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {
     const io::Batch batch = loader.next();
-    const Tensor p = predictor.probabilities(batch.image, model.independent(), turns);
-    confusion.add(batch.label.span<uint8_t>(), predicted_classes(p, 0.5F));
+    confusion.add(batch.label.span<uint8_t>(), predict(predictor, model, batch.image));
     progress.update(i + 1);
   }
+  if (args.has("--report")) write_page(args, model, store, predictor, confusion);
   return confusion;
 }
 
@@ -86,7 +115,7 @@ Confusion score_scene(const Args& args, const ModelFile& model) {
   std::optional<io::MapWriter> difference;
   if (args.has("--difference")) {
     io::MapOptions options;
-    options.classes = {{"agree", {230, 230, 230}}, {"differ", {200, 40, 40}}};
+    options.classes = {{"agree", io::difference_colors[0]}, {"differ", io::difference_colors[1]}};
     options.outputs = 2;
     options.overwrite = args.overwrite();
     difference.emplace(args.path("--difference"), scene.grid(), options);
@@ -119,6 +148,13 @@ Confusion score_scene(const Args& args, const ModelFile& model) {
 void eval(const Args& args) {
   const bool store = args.has("--data"), scene = args.has("--scene") && args.has("--labels");
   if (store == scene) throw UsageError("give either --data, or --scene with --labels");
+  if (scene && args.has("--report")) throw UsageError("--report needs a store: give --data");
+  if (store && args.has("--difference"))
+    throw UsageError("--difference needs --scene and --labels");
+  if (const auto page = args.path("--report");
+      !page.empty() && std::filesystem::exists(page) && !args.overwrite()) {
+    throw UserError(str(page.string(), " exists; choose another name or allow --overwrite"));
+  }
   register_kernels();
   const ModelFile model =
       open_model(args.path("--model"), [&](const Config& stored) { return args.config(stored); });

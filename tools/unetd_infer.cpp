@@ -8,7 +8,6 @@
 #include "tools/scene_map.h"
 
 #include <algorithm>
-#include <array>
 
 namespace {
 
@@ -60,13 +59,6 @@ cli::Spec spec() {
           "--quicklook map.png\n"};
 }
 
-std::array<uint8_t, 3> rgb(const std::string& color) {
-  const auto part = [&](size_t at) {
-    return static_cast<uint8_t>(std::stoi(color.substr(at, 2), nullptr, 16));
-  };
-  return {part(1), part(3), part(5)};
-}
-
 io::MapOptions map_options(const Args& args, const ModelFile& model) {
   io::MapOptions options;
   switch (model.config.inference.emit) {
@@ -80,7 +72,9 @@ io::MapOptions map_options(const Args& args, const ModelFile& model) {
       options.emit = io::Emit::logits;
       break;
   }
-  for (const io::ClassInfo& c : model.classes) options.classes.push_back({c.name, rgb(c.color)});
+  for (const io::ClassInfo& c : model.classes) {
+    options.classes.push_back({c.name, io::rgb(c.color)});
+  }
   options.outputs = model.unet.classes;
   options.threshold = 0.5;
   options.overwrite = args.overwrite();

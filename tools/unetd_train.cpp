@@ -3,10 +3,13 @@
 #include "engine/base/threads.h"
 #include "io/loader.h"
 #include "kernels/register.h"
+#include "tools/bench/timing.h"
 #include "tools/cli.h"
 #include "tools/model_file.h"
+#include "tools/report/report.h"
 #include "tools/run_log.h"
 #include "unet/checkpoint.h"
+#include "unet/predictor.h"
 
 #include <algorithm>
 #include <chrono>
@@ -28,7 +31,9 @@ cli::Spec spec() {
       .description =
           "Trains on the store's train split, scores the valid split after each epoch, and keeps "
           "in the run folder: last.ckpt and the one before it, best.ckpt (highest mean IoU of the "
-          "valid split), metrics.jsonl, config.yml and report.html.\n\n"
+          "valid split), metrics.jsonl, config.yml, TensorBoard's events.out.tfevents.* with the "
+          "scalars of metrics.jsonl, and report.html: curves, scores, confusion matrix, sample "
+          "patches, timings, memory and settings on one page that needs no network.\n\n"
           "SIGINT or SIGTERM ends training after the step in progress; --resume goes on from "
           "last.ckpt, with the same bits as a run that was never interrupted.",
       .flags = {{.name = "--data", .value = "STORE", .help = "patch store", .required = true},
@@ -94,6 +99,7 @@ class Run {
   Run(const Args& args, const Config& config, const io::PatchStore& store)
       : config_(config),
         folder_(args.path("--out")),
+        store_(store),
         schema_(store.schema()),
         normalisation_(io::Normalisation::fit(
             static_cast<io::Normalisation::Method>(config.normalisation.method), schema_.dtype,
@@ -142,8 +148,10 @@ class Run {
     const int64_t eval_every = t.eval_every > 0 ? t.eval_every : epoch;
     cli::Progress progress("training", steps_, "steps");
     while (trainer_.step() < steps_ && !finished()) {
-      const io::Batch batch = training_.next();
-      const StepResult result = trainer_.train(batch.image, batch.label);
+      io::Batch batch;
+      StepResult result;
+      stages_.waiting += bench::seconds_of([&] { batch = training_.next(); });
+      stages_.steps += bench::seconds_of([&] { result = train_step(batch); });
       const int64_t step = trainer_.step();
       if (step % t.log_every == 0) log_.train(step, result);
       progress.update(step, str("loss ", result.loss));
@@ -156,13 +164,56 @@ class Run {
 
   // Ends the run: the report, and the best scores on stdout.
   void report() const {
-    log_.write_report(config_, model_, trainer_.session().report(), seconds());
+    const io::Split shown = validation_ ? io::Split::valid : io::Split::train;
+    const bool best = best_ > 0;  // there is a best.ckpt: the page's scores are of that
+    report::write_report(
+        folder_ / "report.html",
+        {.metrics = log_.text(),
+         .config = to_yaml(config_),
+         .data = schema_,
+         .model = model_,
+         .nodes = trainer_.session().report(),
+         .profiled_steps = profiled_steps_,
+         .stages = stages_,
+         .memory = {trainer_.session().memory(), trainer_.params().trained_count(),
+                    report::process_peak()},
+         .seconds = seconds(),
+         .samples_title = str("Sample patches of the ", io::split_names[static_cast<size_t>(shown)],
+                              " split, ", best ? "best" : "last", " network"),
+         .samples = samples(shown, best ? stored_params("best") : trainer_.inference_params())});
     std::cout << "step " << trainer_.step() << " of " << steps_;
     if (validation_) std::cout << ", best mean IoU of the valid split " << best_;
     std::cout << '\n';
   }
 
  private:
+  // Every so many steps one is timed node by node; not the first ones, in which memory is touched
+  // for the first time.
+  StepResult train_step(const io::Batch& batch) {
+    constexpr int64_t profile_every = 16, warm_up = 2;
+    const bool profiled = trainer_.step() % profile_every == warm_up;
+    trainer_.session().set_profiling(profiled);
+    profiled_steps_ += profiled ? 1 : 0;
+    return trainer_.train(batch.image, batch.label);
+  }
+
+  Params stored_params(const std::string& name) const {
+    Params params = unet_params(model_, open_device(config_.runtime.device));
+    Checkpoint(folder_ / (name + ".ckpt")).load(params);
+    return params;
+  }
+
+  std::vector<report::Sample> samples(io::Split split, const Params& params) const {
+    Predictor predictor(params, model_,
+                        {.device = open_device(config_.runtime.device),
+                         .kernels = KernelChoice(config_.runtime.kernels)});
+    const bool independent = config_.loss.type == Config::LossType::bce;
+    return report::draw_samples(
+        store_, report::choose_patches(store_, split), normalisation_, [&](const Tensor& image) {
+          return predicted_classes(predictor.probabilities(image, independent), 0.5F);
+        });
+  }
+
   Shape batch_shape() const {
     const int64_t side = config_.training.crop > 0 ? config_.training.crop : schema_.patch;
     return {config_.training.batch, side, side, model_.in_channels};
@@ -177,8 +228,8 @@ class Run {
            (config_.training.minutes > 0 && seconds() > 60 * config_.training.minutes);
   }
 
-  void evaluate(cli::Progress& progress) {
-    Confusion confusion(static_cast<int64_t>(schema_.classes.size()));
+  // Mean loss over the labelled pixels of the valid split; fills the confusion matrix.
+  double score_validation(Confusion& confusion) {
     double loss = 0, pixels = 0;
     validation_->restore({});
     for (int64_t i = 0; i < validation_->batches_per_epoch(); ++i) {
@@ -189,15 +240,22 @@ class Run {
       loss += valid * trainer_.evaluate(batch.image, batch.label, confusion);
       pixels += valid;
     }
+    return loss / std::max(pixels, 1.0);
+  }
+
+  void evaluate(cli::Progress& progress) {
+    Confusion confusion(static_cast<int64_t>(schema_.classes.size()));
+    double loss = 0;
+    stages_.validation += bench::seconds_of([&] { loss = score_validation(confusion); });
     const Scores result = scores(confusion);
-    log_.valid(trainer_.step(), loss / std::max(pixels, 1.0), result, confusion);
+    log_.valid(trainer_.step(), loss, result, confusion);
     progress.update(trainer_.step(), str("valid mean IoU ", result.mean_iou));
     if (!(result.mean_iou > best_)) return;
     best_ = result.mean_iou;
     save("best", false);
   }
 
-  void save(const std::string& name, bool keep_previous) const {
+  void save(const std::string& name, bool keep_previous) {
     Metadata metadata = describe_data(schema_, normalisation_);
     metadata["config"] = to_yaml(config_);
     const io::LoaderState state = training_.state();
@@ -207,11 +265,13 @@ class Run {
         {"best", best_},
         {"seconds",
          seconds()}}.dump();
-    save_checkpoint(folder_ / (name + ".ckpt"), trainer_, metadata, keep_previous);
+    stages_.checkpoints += bench::seconds_of(
+        [&] { save_checkpoint(folder_ / (name + ".ckpt"), trainer_, metadata, keep_previous); });
   }
 
   Config config_;
   std::filesystem::path folder_;
+  const io::PatchStore& store_;
   const io::StoreSchema& schema_;
   io::Normalisation normalisation_;
   UNetConfig model_;
@@ -220,6 +280,8 @@ class Run {
   int64_t steps_;
   Trainer trainer_;
   RunLog log_;
+  report::StageTimes stages_;  // of this process
+  int64_t profiled_steps_ = 0;
   double best_ = 0, elapsed_before_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };

@@ -1,6 +1,6 @@
 // The configuration of unetd: every setting that shapes a model, its training or its use. One table
-// (in config.cpp) of key, type, range, default and help drives YAML files, --set, the help texts,
-// the man pages and the resolved echo; a setting exists there or nowhere.
+// (in config_keys.cpp) of key, type, range, default and help drives YAML files, --set, the help
+// texts, the man pages and the resolved echo; a setting exists there or nowhere.
 #pragma once
 
 #include <cstdint>

@@ -57,8 +57,9 @@ void Graph::on_backward(Value y, std::initializer_list<Value> inputs, Record rec
 }
 
 Value Graph::new_grad(Value x) {
-  const Gradient& gradient = gradients_[static_cast<size_t>(x.id)];
-  if (gradient.target && !gradient.current) return gradient.target;
+  Gradient& gradient = gradients_[static_cast<size_t>(x.id)];
+  // The fixed address goes to one contribution only, also when an operation asks twice (x + x).
+  if (gradient.target && !std::exchange(gradient.target_given, true)) return gradient.target;
   const ValueInfo like = info(x);
   const DType dtype = like.kind == Kind::features ? like.dtype : wide_type(like.dtype);
   return value(like.shape, dtype, like.name + ".grad", like.kind);
@@ -77,7 +78,8 @@ void Graph::add_grad(Value x, Value dx) {
   const Value sum =
       target ? target : value(like.shape, like.dtype, like.name + ".grad_sum", like.kind);
   UNETD_CHECK(like.kind == Kind::features, like.name, " has gradients from two places");
-  emit(Add{like.shape, like.dtype}, {current(), dx}, {sum});
+  const bool in_place = sum == dx;  // a sum may be written over its first term only
+  emit(Add{like.shape, like.dtype}, {in_place ? dx : current(), in_place ? current() : dx}, {sum});
   current() = sum;
 }
 

@@ -134,6 +134,7 @@ class Graph {
   struct Gradient {
     Record record;
     Value target, current;
+    bool target_given = false;
   };
   std::vector<ValueInfo> values_;
   std::vector<Gradient> gradients_;  // one per value

@@ -34,6 +34,8 @@ Value relu(Graph& g, Value x);
 Value sigmoid(Graph& g, Value x);
 Value softmax(Graph& g, Value x);
 Value add(Graph& g, Value a, Value b);
+// In another storage type: f32, bf16 or f16. f64 stays f64.
+Value cast(Graph& g, Value x, DType to);
 
 // Halves height and width, rounding down.
 Value max_pool2x2(Graph& g, Value x);

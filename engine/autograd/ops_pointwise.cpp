@@ -1,4 +1,5 @@
 #include "engine/autograd/ops.h"
+#include "engine/op/cast.h"
 #include "engine/op/pointwise.h"
 
 namespace unetd {
@@ -33,6 +34,20 @@ Value add(Graph& g, Value a, Value b) {
   g.on_backward(y, {a, b}, [=](Graph& backward, Value dy) {
     if (backward.needs_grad(a)) backward.add_grad(a, dy);
     if (backward.needs_grad(b)) backward.add_grad(b, dy);
+  });
+  return y;
+}
+
+Value cast(Graph& g, Value x, DType to) {
+  const auto xi = g.info(x);
+  const Cast problem{xi.shape, xi.kind, xi.dtype, to};
+  const Value y = g.value(xi.shape, problem.result(), str(xi.name, ".", name_of(to)), xi.kind);
+  g.emit(problem, {x}, {y});
+  // The gradient of a filter is wide, whatever the filter's type: then this is a copy.
+  g.on_backward(y, {x}, [=](Graph& b, Value dy) {
+    const Value dx = b.new_grad(x);
+    b.emit(Cast{xi.shape, xi.kind, b.info(dy).dtype, b.info(dx).dtype}, {dy}, {dx});
+    b.add_grad(x, dx);
   });
   return y;
 }

@@ -1,17 +1,12 @@
 // The 16-bit floating-point storage types: bfloat16 and IEEE binary16. They only store; arithmetic
 // is done in float. The conversions round to nearest, ties to even, keep denormals, and give the
-// same bits on host and device.
+// same bits on host and device, where they are single instructions; of a NaN only that it is one.
 #pragma once
 
 #include "engine/base/dtype.h"
+#include "engine/base/host_device.h"
 
 #include <cstdint>
-
-#if defined(__CUDACC__)
-#define UNETD_HOST_DEVICE __host__ __device__
-#else
-#define UNETD_HOST_DEVICE
-#endif
 
 namespace unetd {
 
@@ -46,6 +41,11 @@ UNETD_HOST_DEVICE constexpr float to_float(bf16 x) {
 }
 
 UNETD_HOST_DEVICE constexpr float to_float(f16 x) {
+#if defined(__CUDA_ARCH__)
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(x.bits));
+  return value;
+#else
   const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000U) << 16;
   const uint32_t magnitude = x.bits & 0x7fffU;
   if (magnitude < 0x0400U) {  // zero or denormal: a multiple of 2^-24
@@ -54,17 +54,29 @@ UNETD_HOST_DEVICE constexpr float to_float(f16 x) {
   }
   const uint32_t rebias = magnitude < 0x7c00U ? detail::f16_bias_shift : 2 * detail::f16_bias_shift;
   return detail::float_of(((magnitude << 13) + rebias) | sign);
+#endif
 }
 
 UNETD_HOST_DEVICE constexpr bf16 to_bf16(float x) {
+#if defined(__CUDA_ARCH__)
+  uint16_t bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return {bits};
+#else
   const uint32_t u = detail::bits_of(x);
   if ((u & 0x7fffffffU) > detail::f32_infinity) {  // NaN: keep it one when its low bits are cut
     return {static_cast<uint16_t>((u >> 16) | 0x40U)};
   }
   return {static_cast<uint16_t>((u + 0x7fffU + ((u >> 16) & 1U)) >> 16)};
+#endif
 }
 
 UNETD_HOST_DEVICE constexpr f16 to_f16(float x) {
+#if defined(__CUDA_ARCH__)
+  uint16_t bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return {bits};
+#else
   const uint32_t sign = (detail::bits_of(x) >> 16) & 0x8000U;
   const uint32_t u = detail::bits_of(x) & 0x7fffffffU;
   uint32_t bits = 0;
@@ -80,6 +92,7 @@ UNETD_HOST_DEVICE constexpr f16 to_f16(float x) {
     bits = (u + 0xfffU + ((u >> 13) & 1U) - detail::f16_bias_shift) >> 13;
   }
   return {static_cast<uint16_t>(bits | sign)};
+#endif
 }
 
 // from_float<T>(x) for T = float, bf16, f16: for code that is generic in the storage type.

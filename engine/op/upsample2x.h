@@ -10,6 +10,7 @@
 // would be.
 #pragma once
 
+#include "engine/base/host_device.h"
 #include "engine/op/registry.h"
 
 namespace unetd {
@@ -63,8 +64,8 @@ struct LinearTap {
   int64_t low, high;
   double t;
 };
-constexpr LinearTap upsample_tap(int64_t i, int64_t size, int64_t origin, int64_t scene,
-                                 bool align_corners) {
+UNETD_HOST_DEVICE constexpr LinearTap upsample_tap(int64_t i, int64_t size, int64_t origin,
+                                                   int64_t scene, bool align_corners) {
   const int64_t whole = scene == 0 ? size : scene;
   const int64_t global = i + 2 * origin;
   double position = 0;

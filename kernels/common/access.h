@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/base/error.h"
+#include "engine/base/half.h"
 #include "engine/tensor/layout.h"
 
 #include <algorithm>
@@ -16,6 +17,21 @@ void with_type(DType dtype, F&& f) {
   UNETD_CHECK(dtype == DType::f32 || dtype == DType::f64, "element type ", name_of(dtype));
   if (dtype == DType::f64) return f(double{});
   f(float{});
+}
+
+// The same with T = float, bf16 or f16.
+template <class F>
+void with_storage_type(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f32:
+      return f(float{});
+    case DType::bf16:
+      return f(bf16{});
+    case DType::f16:
+      return f(f16{});
+    default:
+      throw Error(str("element type ", name_of(dtype)));
+  }
 }
 
 // A reject function for implementations that dispatch by with_type.

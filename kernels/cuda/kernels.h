@@ -1,8 +1,8 @@
-// What the .cu files share on the host: how a kernel enters the registry, and the choice of its
-// template by element type.
+// What the .cu files share on the host: how a kernel enters the registry, and why it declines.
 #pragma once
 
 #include "engine/op/registry.h"
+#include "kernels/common/access.h"
 #include "kernels/simt/simt.h"
 
 #include <utility>
@@ -27,30 +27,30 @@ void add(const char* (*reject)(const P&)) {
   add_kernel<P, detail::LaunchKernel<P, run_function>>(simt::device, "cuda", reject);
 }
 
-// Calls f(T{}) with T = float, bf16 or f16. Throws Error for other element types.
-template <class F>
-void with_storage_type(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::f32:
-      return f(float{});
-    case DType::bf16:
-      return f(bf16{});
-    case DType::f16:
-      return f(f16{});
-    default:
-      throw Error(str("element type ", name_of(dtype), " in a CUDA kernel"));
-  }
+// The same for a class K derived from Kernel<P>, which may ask for scratch memory.
+template <class K, class P>
+void add(const char* (*reject)(const P&)) {
+  add_kernel<P, K>(simt::device, "cuda", reject);
 }
 
-// Why kernels that move 16-byte packs of channels decline, or null.
-inline const char* reject_partial_packs(DType dtype, int64_t channels) {
-  if (dtype != DType::f32 && dtype != DType::bf16 && dtype != DType::f16) {
-    return "only f32, bf16 and f16";
-  }
-  const auto pack = static_cast<int64_t>(16 / size_of(dtype));
-  return channels % pack == 0 ? nullptr : "channels do not fill 16-byte packs";
+// Why kernels that dispatch by with_storage_type decline, or null.
+template <class P>
+const char* only_storage_types(const P& p) {
+  const bool takes = p.dtype == DType::f32 || p.dtype == DType::bf16 || p.dtype == DType::f16;
+  return takes ? nullptr : "only f32, bf16 and f16";
+}
+template <class P>
+const char* only_f32(const P& p) {
+  return p.dtype == DType::f32 ? nullptr : "only f32";
 }
 
+void register_batch_norm();
+void register_cast();
+void register_loss();
 void register_maxpool2x2();
+void register_optimizer();
+void register_pointwise();
+void register_shape_ops();
+void register_upsample2x();
 
 }  // namespace unetd::UNETD_GPU

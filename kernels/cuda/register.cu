@@ -3,6 +3,15 @@
 
 namespace unetd::UNETD_GPU {
 
-void register_kernels() { register_maxpool2x2(); }
+void register_kernels() {
+  register_batch_norm();
+  register_cast();
+  register_loss();
+  register_maxpool2x2();
+  register_optimizer();
+  register_pointwise();
+  register_shape_ops();
+  register_upsample2x();
+}
 
 }  // namespace unetd::UNETD_GPU

@@ -7,6 +7,7 @@ void register_kernels() {
   register_conv_transpose2x2();
   register_batch_norm();
   register_pointwise();
+  register_cast();
   register_maxpool2x2();
   register_upsample2x();
   register_shape_ops();

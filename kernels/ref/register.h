@@ -13,6 +13,7 @@ void register_conv2d();
 void register_conv_transpose2x2();
 void register_batch_norm();
 void register_pointwise();
+void register_cast();
 void register_maxpool2x2();
 void register_upsample2x();
 void register_shape_ops();

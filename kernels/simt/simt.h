@@ -18,7 +18,8 @@
 //   ldmatrix, ldmatrix_trans(d, row), d of 1, 2, 4      ldmatrix.m8n8.b16
 //   copy_async16(shared, global[, valid])               cp.async
 //   copy_commit(), copy_wait<N>()                       cp.async.commit_group, wait_group
-//   load16(p), store16(p, pack)                         one 16-byte access
+//   load<N>(p), store(p, pack)                          one access to N elements
+//   load16(p), store16(p, pack)                         the same, to 16 bytes
 //   SIMT_DEVICE; SIMT_UNROLL                            inline device function; #pragma unroll
 //
 // Rules that keep one source right on both sides: blocks do not wait for one another (the emulator
@@ -65,23 +66,31 @@ namespace unetd::simt {
 // The two compilations differ in what follows, so it must not be one entity to the linker.
 inline namespace UNETD_GPU {
 
-// Sixteen bytes of consecutive elements: what one thread moves in one access.
-template <class T>
-struct alignas(16) Pack {
-  static constexpr int size = 16 / sizeof(T);
-  T v[size];
+// N consecutive elements that a thread moves in one access; sixteen bytes unless said otherwise.
+template <class T, int N = 16 / static_cast<int>(sizeof(T))>
+struct alignas(N * sizeof(T)) Pack {
+  static constexpr int size = N;
+  T v[N];
 };
 
-template <class T>
-SIMT_DEVICE Pack<T> load16(const T* p) {
-  check_aligned16(p);
-  return *reinterpret_cast<const Pack<T>*>(p);
+template <int N, class T>
+SIMT_DEVICE Pack<T, N> load(const T* p) {
+  if constexpr (sizeof(Pack<T, N>) == 16) check_aligned16(p);
+  return *reinterpret_cast<const Pack<T, N>*>(p);
+}
+template <class T, int N>
+SIMT_DEVICE void store(T* p, const Pack<T, N>& value) {
+  if constexpr (sizeof value == 16) check_aligned16(p);
+  *reinterpret_cast<Pack<T, N>*>(p) = value;
 }
 
 template <class T>
+SIMT_DEVICE Pack<T> load16(const T* p) {
+  return load<Pack<T>::size>(p);
+}
+template <class T>
 SIMT_DEVICE void store16(T* p, const Pack<T>& value) {
-  check_aligned16(p);
-  *reinterpret_cast<Pack<T>*>(p) = value;
+  store(p, value);
 }
 
 }  // namespace UNETD_GPU

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tests/cases/batch_norm.h"
+#include "tests/cases/cast.h"
 #include "tests/cases/conv2d.h"
 #include "tests/cases/conv_transpose2x2.h"
 #include "tests/cases/loss.h"
@@ -20,7 +21,7 @@ using AllProblems =
                ConvTranspose2x2WeightGrad, BatchNorm, BatchNormGrad, BatchNormInference, Relu,
                ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, MaxPool2x2,
                MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels, SplitChannels, Pad2d,
-               CrossEntropy, BceWithLogits, GlobalNorm, AdamW, Ema>;
+               CrossEntropy, BceWithLogits, GlobalNorm, AdamW, Ema, Cast>;
 
 // visit.template operator()<P>() for every problem.
 template <class Visit>

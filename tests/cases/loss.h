@@ -38,6 +38,7 @@ Cases<P> loss_cases(const std::vector<Shape>& test) {
   Cases<P> all;
   for (const bool weighted : {false, true}) {
     for (const Shape& s : test) all.test.push_back({.logits = s, .weighted = weighted});
+    all.test.push_back({.logits = many_pixels, .weighted = weighted});
     for (const Shape& s : net_logits()) all.perf.push_back({.logits = s, .weighted = weighted});
   }
   return all;

@@ -50,13 +50,19 @@ template <>
 inline Cases<SigmoidGrad> cases<SigmoidGrad>() {
   return pointwise_cases<SigmoidGrad>(net_logits());
 }
+template <class P>
+Cases<P> softmax_cases() {
+  Cases<P> all = pointwise_cases<P>(net_logits());
+  all.test.push_back({{.shape = many_pixels}});
+  return all;
+}
 template <>
 inline Cases<Softmax> cases<Softmax>() {
-  return pointwise_cases<Softmax>(net_logits());
+  return softmax_cases<Softmax>();
 }
 template <>
 inline Cases<SoftmaxGrad> cases<SoftmaxGrad>() {
-  return pointwise_cases<SoftmaxGrad>(net_logits());
+  return softmax_cases<SoftmaxGrad>();
 }
 template <>
 inline Cases<Add> cases<Add>() {

@@ -13,6 +13,9 @@ inline std::vector<Shape> edge_shapes() {
           {2, 3, 9, 17}, {2, 8, 8, 16}, {1, 7, 6, 33}, {1, 16, 16, 64}};
 }
 
+// More pixels than a GPU takes at once.
+inline constexpr Shape many_pixels{1, 93, 92, 33};
+
 // The extents of a UNet: `width` channels at full size, doubled at each of four halvings.
 struct NetShape {
   int64_t batch, size, width, bands, classes;

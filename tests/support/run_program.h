@@ -24,13 +24,17 @@ struct ProgramResult {
   }
 };
 
-// `arguments` are words for the shell: "unetd-info model --preset milesial".
-inline ProgramResult run_program(const std::string& arguments) {
+// A command for the shell.
+inline ProgramResult run_command(const std::string& command) {
   const TempFolder folder;
   const std::string out = (folder / "out").string(), err = (folder / "err").string();
-  const int status = std::system(
-      (std::string(UNETD_PROGRAM_DIR "/") + arguments + " >" + out + " 2>" + err).c_str());
+  const int status = std::system((command + " >" + out + " 2>" + err).c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(out), read_file(err)};
+}
+
+// `arguments` are words for the shell: "unetd-info model --preset milesial".
+inline ProgramResult run_program(const std::string& arguments) {
+  return run_command(UNETD_PROGRAM_DIR "/" + arguments);
 }
 
 // The names of all programs: tools/unetd_x.cpp is unetd-x.

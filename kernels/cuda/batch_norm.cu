@@ -1,0 +1,380 @@
+// Batch normalisation. Forward: one pass for the statistics, one to normalise (x twice in, y once
+// out). Backward: one pass for the two sums, one for dx (x and dy twice in, dx once out).
+// Inference: one pass. The ReLU is fused into all of them; its mask is computed again from x.
+//
+// The image is taken in tiles of channels: a thread has one pack of channels of many pixels. What a
+// block has summed goes to the workspace, two rows of channels a chunk, and a small kernel joins
+// the chunks of each channel in double precision.
+#include "engine/op/batch_norm.h"
+#include "kernels/cuda/reduce.h"
+
+#include <cmath>
+
+namespace unetd::UNETD_GPU {
+namespace {
+
+template <class P>
+Tiles tiles(const P& p) {
+  return tiles_of(p.shape.pixels(), p.shape.c, pack_size(p.dtype, p.shape.c));
+}
+
+// Some channels: (x - mean) * scale + beta rather than x * scale + shift, since where the variance
+// is small, scale and shift are large and cancel. Both directions compute it here, so that they
+// agree on what the ReLU cuts.
+template <int N>
+struct Affine {
+  Floats<N> mean, scale, beta;
+  SIMT_DEVICE float operator()(float x, int k) const {
+    return (x - mean.v[k]) * scale.v[k] + beta.v[k];
+  }
+};
+template <int N>
+SIMT_DEVICE Affine<N> load_affine(const float* mean, const float* gamma, const float* rstd,
+                                  const float* beta, int64_t channel) {
+  Affine<N> a{load_parameter<N>(mean + channel), load_parameter<N>(gamma + channel),
+              load_parameter<N>(beta + channel)};
+  SIMT_UNROLL
+  for (int k = 0; k < N; ++k) a.scale.v[k] *= rstd[channel + k];
+  return a;
+}
+
+// y = relu(affine(x)) for the pixels of a thread.
+template <class T, int N>
+SIMT_DEVICE void normalise(const Affine<N>& affine, const Strip& s, const Tiles& t, bool relu,
+                           const T* __restrict__ x, T* __restrict__ y) {
+  for (int64_t i = s.first; i < s.end; i += t.high) {
+    const int64_t at = i * t.channels + s.channel;
+    Floats<N> v = load_floats<N>(x + at);
+    SIMT_UNROLL
+    for (int k = 0; k < N; ++k) {
+      v.v[k] = affine(v.v[k], k);
+      if (relu && v.v[k] < 0) v.v[k] = 0;
+    }
+    store_floats(y + at, v);
+  }
+}
+
+// --- sums of chunks ------------------------------------------------------------------------------
+
+size_t partial_floats(const Tiles& t) {
+  return static_cast<size_t>(t.chunks) * 2 * static_cast<size_t>(t.channels);
+}
+// The two rows of a chunk.
+template <int N>
+SIMT_DEVICE void store_partial(float* partial, const Tiles& t, const Strip& s, const float (&a)[N],
+                               const float (&b)[N]) {
+  if (threadIdx.y != 0 || !s.inside) return;
+  float* const row = partial + int64_t{blockIdx.y} * 2 * t.channels + s.channel;
+  for (int k = 0; k < N; ++k) row[k] = a[k];
+  for (int k = 0; k < N; ++k) row[t.channels + k] = b[k];
+}
+
+// The kernels that join chunks: blocks of 8 channels (a sector of memory) by 32 rows of threads.
+constexpr unsigned join_channels = 8, join_rows = block_threads / join_channels;
+Dim join_grid(const Tiles& t) { return {simt::blocks_for(t.channels, join_channels)}; }
+constexpr Dim join_block() { return {join_channels, join_rows}; }
+
+// The sum of term(chunk) over all chunks; all threads of the block take part, those of channels
+// that do not exist without reading.
+template <class F>
+SIMT_DEVICE double sum_chunks(const Tiles& t, bool inside, const F& term) {
+  double sum = 0;
+  for (unsigned i = threadIdx.y; inside && i < t.chunks; i += join_rows) sum += term(i);
+  return join_columns(sum, Plus{});
+}
+
+// --- training ------------------------------------------------------------------------------------
+
+// Of a number of values of each channel: their mean and the sum of their squared deviations from
+// it.
+template <int N>
+struct Moments {
+  float count;
+  float mean[N], squares[N];
+};
+
+// Chan, Golub and LeVeque (1979): no cancellation however large the mean is.
+struct Chan {
+  template <int N>
+  SIMT_DEVICE Moments<N> operator()(Moments<N> a, const Moments<N>& b) const {
+    if (b.count == 0) return a;
+    const float count = a.count + b.count, share = b.count / count;
+    SIMT_UNROLL
+    for (int k = 0; k < N; ++k) {
+      const float delta = b.mean[k] - a.mean[k];
+      a.mean[k] += delta * share;
+      a.squares[k] += b.squares[k] + delta * delta * (a.count * share);
+    }
+    a.count = count;
+    return a;
+  }
+};
+
+// Of `size` pixels from x on, `step` elements apart.
+template <int size, int N, class T>
+SIMT_DEVICE Moments<N> moments_of(const T* x, int64_t step) {
+  Floats<N> v[size];
+  SIMT_UNROLL
+  for (int i = 0; i < size; ++i) v[i] = load_floats<N>(x + i * step);
+  Moments<N> m{size, {}, {}};
+  SIMT_UNROLL
+  for (int k = 0; k < N; ++k) {
+    SIMT_UNROLL
+    for (int i = 0; i < size; ++i) m.mean[k] += v[i].v[k];
+    m.mean[k] *= 1.F / size;
+    SIMT_UNROLL
+    for (int i = 0; i < size; ++i) {
+      const float d = v[i].v[k] - m.mean[k];
+      m.squares[k] += d * d;
+    }
+  }
+  return m;
+}
+
+template <class T, int N>
+__global__ void __launch_bounds__(block_threads)
+    moments_kernel(float* __restrict__ partial, const T* __restrict__ x, Tiles t) {
+  constexpr int batch = 4;  // loads in flight
+  const Strip s = strip_in<N>(t);
+  const int64_t step = t.high * t.channels;
+  Moments<N> m{};
+  int64_t i = s.first;
+  for (; i + (batch - 1) * t.high < s.end; i += batch * t.high) {
+    m = Chan{}(m, moments_of<batch, N>(x + i * t.channels + s.channel, step));
+  }
+  for (; i < s.end; i += t.high) {
+    m = Chan{}(m, moments_of<1, N>(x + i * t.channels + s.channel, step));
+  }
+  m = join_columns(m, Chan{});
+  store_partial(partial, t, s, m.mean, m.squares);
+}
+
+struct Statistics {
+  float *mean, *rstd, *running_mean, *running_var;
+};
+__global__ void __launch_bounds__(block_threads)
+    statistics_kernel(Statistics out, const float* __restrict__ partial, float eps, float momentum,
+                      Tiles t) {
+  const int64_t c = int64_t{blockIdx.x} * join_channels + threadIdx.x;
+  const bool inside = c < t.channels;
+  const auto mean_of = [&](unsigned i) { return double{partial[i * 2 * t.channels + c]}; };
+  const auto count_of = [&](unsigned i) {
+    const int64_t rest = t.pixels - i * t.chunk;
+    return static_cast<double>(rest < t.chunk ? rest : t.chunk);
+  };
+  const auto count = static_cast<double>(t.pixels);
+  const double mean =
+      sum_chunks(t, inside, [&](unsigned i) { return count_of(i) * mean_of(i); }) / count;
+  const double squares = sum_chunks(t, inside, [&](unsigned i) {
+    const double delta = mean_of(i) - mean;
+    return partial[(i * 2 + 1) * t.channels + c] + count_of(i) * delta * delta;
+  });
+  if (threadIdx.y != 0 || !inside) return;
+  const double var = squares / count, unbiased = count > 1 ? squares / (count - 1) : var;
+  const double m = momentum;
+  out.mean[c] = static_cast<float>(mean);
+  out.rstd[c] = static_cast<float>(1 / sqrt(var + eps));
+  out.running_mean[c] = static_cast<float>((1 - m) * out.running_mean[c] + m * mean);
+  out.running_var[c] = static_cast<float>((1 - m) * out.running_var[c] + m * unbiased);
+}
+
+struct Parameters {
+  const float *mean, *gamma, *rstd, *beta;
+};
+template <class T, int N>
+__global__ void __launch_bounds__(block_threads)
+    normalise_kernel(T* __restrict__ y, const T* __restrict__ x, Parameters p, bool relu, Tiles t) {
+  const Strip s = strip_in<N>(t);
+  if (!s.inside) return;
+  normalise(load_affine<N>(p.mean, p.gamma, p.rstd, p.beta, s.channel), s, t, relu, x, y);
+}
+
+struct Forward final : Kernel<BatchNorm> {
+  explicit Forward(const BatchNorm& p) : p_(p), t_(tiles(p)) {}
+  size_t workspace() const override { return partial_floats(t_) * sizeof(float); }
+  void run(const BatchNorm::Buffers& b, void* workspace, Stream& stream) const override {
+    auto* const partial = static_cast<float*>(workspace);
+    const Statistics statistics{static_cast<float*>(b.mean), static_cast<float*>(b.rstd),
+                                static_cast<float*>(b.running_mean),
+                                static_cast<float*>(b.running_var)};
+    const Parameters parameters{statistics.mean, static_cast<const float*>(b.gamma),
+                                statistics.rstd, static_cast<const float*>(b.beta)};
+    with_pack(p_.dtype, p_.shape.c, [&]<class T, int N>(Pack<T, N>) {
+      const T* const x = static_cast<const T*>(b.x);
+      simt::launch(moments_kernel<T, N>, t_.grid(), t_.block(), 0, stream, partial, x, t_);
+      simt::launch(statistics_kernel, join_grid(t_), join_block(), 0, stream, statistics, partial,
+                   p_.eps, p_.momentum, t_);
+      simt::launch(normalise_kernel<T, N>, t_.grid(), t_.block(), 0, stream, static_cast<T*>(b.y),
+                   x, parameters, p_.relu, t_);
+    });
+  }
+
+ private:
+  BatchNorm p_;
+  Tiles t_;
+};
+
+// --- gradient ------------------------------------------------------------------------------------
+
+// Of dy, and of dy * (x - mean).
+template <int N>
+struct Sums {
+  float plain[N], weighted[N];
+};
+struct AddSums {
+  template <int N>
+  SIMT_DEVICE Sums<N> operator()(Sums<N> a, const Sums<N>& b) const {
+    SIMT_UNROLL
+    for (int k = 0; k < N; ++k) {
+      a.plain[k] += b.plain[k];
+      a.weighted[k] += b.weighted[k];
+    }
+    return a;
+  }
+};
+
+// dy where the fused ReLU let the value pass.
+template <int N>
+SIMT_DEVICE float masked(const Affine<N>& affine, bool relu, float x, float dy, int k) {
+  return relu && affine(x, k) <= 0 ? 0.F : dy;
+}
+
+template <class T, int N>
+__global__ void __launch_bounds__(block_threads)
+    sums_kernel(float* __restrict__ partial, const T* __restrict__ x, const T* __restrict__ dy,
+                Parameters p, bool relu, Tiles t) {
+  const Strip s = strip_in<N>(t);
+  Sums<N> sums{};
+  if (s.inside) {
+    const auto affine = load_affine<N>(p.mean, p.gamma, p.rstd, p.beta, s.channel);
+    for (int64_t i = s.first; i < s.end; i += t.high) {
+      const int64_t at = i * t.channels + s.channel;
+      const Floats<N> v = load_floats<N>(x + at), d = load_floats<N>(dy + at);
+      SIMT_UNROLL
+      for (int k = 0; k < N; ++k) {
+        const float g = masked(affine, relu, v.v[k], d.v[k], k);
+        sums.plain[k] += g;
+        sums.weighted[k] += g * (v.v[k] - affine.mean.v[k]);
+      }
+    }
+  }
+  sums = join_columns(sums, AddSums{});
+  store_partial(partial, t, s, sums.plain, sums.weighted);
+}
+
+// dx = scale * (dy - dbeta/n - xhat * dgamma/n) = scale * dy + slope * (x - mean) + constant
+struct Coefficients {
+  float *slope, *constant;
+};
+struct ParameterGradients {
+  float *dgamma, *dbeta;
+};
+__global__ void __launch_bounds__(block_threads)
+    coefficients_kernel(ParameterGradients out, Coefficients coefficients,
+                        const float* __restrict__ partial, Parameters p, Tiles t) {
+  const int64_t c = int64_t{blockIdx.x} * join_channels + threadIdx.x;
+  const bool inside = c < t.channels;
+  const double dbeta =
+      sum_chunks(t, inside, [&](unsigned i) { return double{partial[i * 2 * t.channels + c]}; });
+  const double weighted = sum_chunks(
+      t, inside, [&](unsigned i) { return double{partial[(i * 2 + 1) * t.channels + c]}; });
+  if (threadIdx.y != 0 || !inside) return;
+  const double rstd = p.rstd[c], dgamma = weighted * rstd;
+  const double share = double{p.gamma[c]} * rstd / static_cast<double>(t.pixels);
+  out.dgamma[c] = static_cast<float>(dgamma);
+  out.dbeta[c] = static_cast<float>(dbeta);
+  coefficients.slope[c] = static_cast<float>(-share * rstd * dgamma);
+  coefficients.constant[c] = static_cast<float>(-share * dbeta);
+}
+
+template <class T, int N>
+__global__ void __launch_bounds__(block_threads)
+    gradient_kernel(T* __restrict__ dx, const T* __restrict__ x, const T* __restrict__ dy,
+                    Parameters p, Coefficients coefficients, bool relu, Tiles t) {
+  const Strip s = strip_in<N>(t);
+  if (!s.inside) return;
+  const auto affine = load_affine<N>(p.mean, p.gamma, p.rstd, p.beta, s.channel);
+  const auto slope = load_parameter<N>(coefficients.slope + s.channel);
+  const auto constant = load_parameter<N>(coefficients.constant + s.channel);
+  for (int64_t i = s.first; i < s.end; i += t.high) {
+    const int64_t at = i * t.channels + s.channel;
+    const Floats<N> v = load_floats<N>(x + at), d = load_floats<N>(dy + at);
+    Floats<N> out;
+    SIMT_UNROLL
+    for (int k = 0; k < N; ++k) {
+      const float g = masked(affine, relu, v.v[k], d.v[k], k);
+      out.v[k] = affine.scale.v[k] * g + (slope.v[k] * (v.v[k] - affine.mean.v[k]) + constant.v[k]);
+    }
+    store_floats(dx + at, out);
+  }
+}
+
+struct Backward final : Kernel<BatchNormGrad> {
+  explicit Backward(const BatchNormGrad& p) : p_(p), t_(tiles(p)) {}
+  // Sums of the chunks, then two coefficients of the channels.
+  size_t workspace() const override {
+    return (partial_floats(t_) + 2 * static_cast<size_t>(p_.shape.c)) * sizeof(float);
+  }
+  void run(const BatchNormGrad::Buffers& b, void* workspace, Stream& stream) const override {
+    auto* const partial = static_cast<float*>(workspace);
+    float* const slope = partial + partial_floats(t_);
+    const Coefficients coefficients{slope, slope + p_.shape.c};
+    const Parameters parameters{
+        static_cast<const float*>(b.mean), static_cast<const float*>(b.gamma),
+        static_cast<const float*>(b.rstd), static_cast<const float*>(b.beta)};
+    const ParameterGradients gradients{static_cast<float*>(b.dgamma), static_cast<float*>(b.dbeta)};
+    with_pack(p_.dtype, p_.shape.c, [&]<class T, int N>(Pack<T, N>) {
+      const T *const x = static_cast<const T*>(b.x), *const dy = static_cast<const T*>(b.dy);
+      simt::launch(sums_kernel<T, N>, t_.grid(), t_.block(), 0, stream, partial, x, dy, parameters,
+                   p_.relu, t_);
+      simt::launch(coefficients_kernel, join_grid(t_), join_block(), 0, stream, gradients,
+                   coefficients, partial, parameters, t_);
+      simt::launch(gradient_kernel<T, N>, t_.grid(), t_.block(), 0, stream, static_cast<T*>(b.dx),
+                   x, dy, parameters, coefficients, p_.relu, t_);
+    });
+  }
+
+ private:
+  BatchNormGrad p_;
+  Tiles t_;
+};
+
+// --- inference -----------------------------------------------------------------------------------
+
+struct RunningParameters {
+  const float *mean, *gamma, *var, *beta;
+};
+template <class T, int N>
+__global__ void __launch_bounds__(block_threads)
+    inference_kernel(T* __restrict__ y, const T* __restrict__ x, RunningParameters p, float eps,
+                     bool relu, Tiles t) {
+  const Strip s = strip_in<N>(t);
+  if (!s.inside) return;
+  Affine<N> affine{load_parameter<N>(p.mean + s.channel), load_parameter<N>(p.gamma + s.channel),
+                   load_parameter<N>(p.beta + s.channel)};
+  SIMT_UNROLL
+  for (int k = 0; k < N; ++k) affine.scale.v[k] /= sqrtf(p.var[s.channel + k] + eps);
+  normalise(affine, s, t, relu, x, y);
+}
+
+void inference(const BatchNormInference& p, const BatchNormInference::Buffers& b,
+               const Stream& stream) {
+  const RunningParameters parameters{
+      static_cast<const float*>(b.mean), static_cast<const float*>(b.gamma),
+      static_cast<const float*>(b.var), static_cast<const float*>(b.beta)};
+  with_pack(p.dtype, p.shape.c, [&]<class T, int N>(Pack<T, N>) {
+    const Tiles t = tiles(p);
+    simt::launch(inference_kernel<T, N>, t.grid(), t.block(), 0, stream, static_cast<T*>(b.y),
+                 static_cast<const T*>(b.x), parameters, p.eps, p.relu, t);
+  });
+}
+
+}  // namespace
+
+void register_batch_norm() {
+  add<Forward, BatchNorm>(only_storage_types);
+  add<Backward, BatchNormGrad>(only_storage_types);
+  add<inference, BatchNormInference>(only_storage_types);
+}
+
+}  // namespace unetd::UNETD_GPU

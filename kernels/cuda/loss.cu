@@ -1,0 +1,201 @@
+// Segmentation losses with their gradients. The labels are read twice, the logits once, their
+// gradient is written once: a first kernel sums the weights of the labels, on which every gradient
+// depends, a second one does the work, a third one joins the blocks' sums. A few neighbouring
+// threads have a pixel, as in softmax; what they read again comes from the cache.
+#include "engine/op/loss.h"
+#include "kernels/cuda/reduce.h"
+
+#include <cmath>
+
+namespace unetd::UNETD_GPU {
+namespace {
+
+// Sums of blocks, in double precision: as many as threads, so that a block can join them in one go.
+constexpr int64_t weight_sums = block_threads;
+SIMT_DEVICE double total_of(const double* weights, unsigned count) {
+  const unsigned self = threadIdx.y * blockDim.x + threadIdx.x;
+  return block_sum(self < count ? weights[self] : 0.0);
+}
+
+// Neither loss subtracts what is nearly equal: of a confident pixel, loss and gradient are far
+// below the rounding of 1.
+
+// -log softmax(z)[label]
+struct CrossEntropyPixel {
+  const float* weights;  // or null
+  int64_t channels;
+
+  SIMT_DEVICE float weight(int64_t label) const {
+    if (label >= channels) return 0;
+    return weights == nullptr ? 1 : weights[label];
+  }
+  // This thread's part of the loss; `visit` goes over its packs of channels.
+  template <class Visit>
+  SIMT_DEVICE double evaluate(const float* z, float* dz, int64_t label, float scale, unsigned lanes,
+                              const Visit& visit) const {
+    const bool valid = label < channels;
+    float top = -INFINITY, others = 0;  // the other classes' share, summed without the label's
+    visit(z, [&](int64_t, float v) { top = Larger{}(top, v); });
+    top = join_lanes(top, lanes, Larger{});
+    visit(z, [&](int64_t c, float v) { others += c == label ? 0.F : expf(v - top); });
+    others = join_lanes(others, lanes, Plus{});
+    const float at_label = z[valid ? label : 0] - top, w = weight(label), own = expf(at_label);
+    const float factor = w * scale / (others + own);
+    visit(z, dz, [&](int64_t c, float v) {
+      if (!valid) return 0.F;
+      return (c == label ? -others : expf(v - top)) * factor;
+    });
+    if (!valid || threadIdx.x != 0) return 0;
+    return double{w} * (double{log1pf(others + (own - 1))} - double{at_label});
+  }
+};
+
+// The sum over channels of log(1 + exp(z)), or of p log(1 + exp(-z)) where the class is there.
+struct BcePixel {
+  const float* pos_weight;  // or null
+  int64_t channels;
+
+  SIMT_DEVICE float weight(int64_t label) const {
+    return label < (channels == 1 ? 2 : channels) ? static_cast<float>(channels) : 0.F;
+  }
+  template <class Visit>
+  SIMT_DEVICE double evaluate(const float* z, float* dz, int64_t label, float scale, unsigned,
+                              const Visit& visit) const {
+    const bool valid = weight(label) > 0;
+    double loss = 0;
+    visit(z, dz, [&](int64_t c, float v) {
+      if (!valid) return 0.F;
+      const bool hit = channels == 1 ? label == 1 : label == c;
+      const float p = !hit || pos_weight == nullptr ? 1.F : pos_weight[c];
+      const float away = hit ? -v : v, e = expf(-fabsf(v));
+      loss += double{p} * (double{log1pf(e)} + (away > 0 ? away : 0.F));
+      // sigmoid(away); where that is small, e is as well
+      return (hit ? -p : p) * (away < 0 ? e : 1.F) / (1 + e) * scale;
+    });
+    return loss;
+  }
+};
+
+template <class Pixel>
+__global__ void __launch_bounds__(block_threads)
+    weigh_kernel(double* __restrict__ sums, const uint8_t* __restrict__ labels, int64_t count,
+                 Pixel pixel) {
+  constexpr int n = Pack<uint8_t>::size;
+  double sum = 0;
+  const int64_t step = int64_t{gridDim.x} * block_threads * n;
+  for (int64_t i = (int64_t{blockIdx.x} * block_threads + threadIdx.x) * n; i < count; i += step) {
+    if (i + n <= count) {
+      const Pack<uint8_t> pack = simt::load16(labels + i);
+      SIMT_UNROLL
+      for (int k = 0; k < n; ++k) sum += pixel.weight(pack.v[k]);
+    } else {
+      for (int64_t k = i; k < count; ++k) sum += pixel.weight(labels[k]);
+    }
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+// The packs of channels of this thread in a pixel.
+template <int N>
+struct Packs {
+  Pixels g;
+  template <class F>
+  SIMT_DEVICE void operator()(const float* z, const F& f) const {
+    for (int64_t c = int64_t{threadIdx.x} * N; c < g.channels; c += int64_t{g.lanes} * N) {
+      const Floats<N> v = load_floats<N>(z + c);
+      for (int k = 0; k < N; ++k) f(c + k, v.v[k]);
+    }
+  }
+  template <class F>
+  SIMT_DEVICE void operator()(const float* z, float* out, const F& f) const {
+    for (int64_t c = int64_t{threadIdx.x} * N; c < g.channels; c += int64_t{g.lanes} * N) {
+      Floats<N> v = load_floats<N>(z + c);
+      for (int k = 0; k < N; ++k) v.v[k] = f(c + k, v.v[k]);
+      store_floats(out + c, v);
+    }
+  }
+};
+
+// Of a multiprocessor. Said aloud, since ptxas prefers more of them and spills registers for it.
+constexpr unsigned resident_blocks = 6;
+
+struct LossBuffers {
+  const float* logits;
+  const uint8_t* labels;
+  float *loss, *dlogits;
+};
+template <class Pixel, int N>
+__global__ void __launch_bounds__(block_threads, resident_blocks)
+    loss_kernel(double* __restrict__ sums, LossBuffers b, const double* __restrict__ weights,
+                unsigned weight_count, Pixel pixel, Pixels g) {
+  const double total = total_of(weights, weight_count);
+  const float scale = total > 0 ? static_cast<float>(1 / total) : 0.F;
+  double sum = 0;
+  for (int64_t begin = int64_t{blockIdx.x} * g.high; begin < g.pixels;
+       begin += int64_t{gridDim.x} * g.high) {
+    // A thread beyond the last pixel joins in that one, but does not count it.
+    const int64_t own = begin + threadIdx.y, i = own < g.pixels ? own : g.pixels - 1;
+    const double part = pixel.evaluate(b.logits + i * g.channels, b.dlogits + i * g.channels,
+                                       b.labels[i], scale, g.lanes, Packs<N>{g});
+    if (own == i) sum += part;
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0 && threadIdx.y == 0) sums[blockIdx.x] = sum;
+}
+
+__global__ void __launch_bounds__(block_threads)
+    finish_kernel(float* __restrict__ loss, const double* __restrict__ sums, unsigned count,
+                  const double* __restrict__ weights, unsigned weight_count) {
+  double sum = 0;
+  for (unsigned i = threadIdx.x; i < count; i += block_threads) sum += sums[i];
+  sum = block_sum(sum);
+  const double total = total_of(weights, weight_count);
+  if (threadIdx.x == 0) *loss = total > 0 ? static_cast<float>(sum / total) : 0.F;
+}
+
+template <class P, class Pixel>
+struct LossKernel final : Kernel<P> {
+  explicit LossKernel(const P& p) : p_(p) {}
+  size_t workspace() const override { return (weight_sums + full_grid) * sizeof(double); }
+  void run(const typename P::Buffers& b, void* workspace, Stream& stream) const override {
+    const int64_t pixels = p_.logits.pixels();
+    auto* const weights = static_cast<double*>(workspace);
+    double* const sums = weights + weight_sums;
+    const unsigned blocks = std::min(simt::blocks_for(pixels, block_threads * Pack<uint8_t>::size),
+                                     unsigned{weight_sums});
+    const Pixel pixel = make(b, p_.logits.c);
+    simt::launch(weigh_kernel<Pixel>, Dim{blocks}, Dim{block_threads}, 0, stream, weights, b.labels,
+                 pixels, pixel);
+    const LossBuffers buffers{static_cast<const float*>(b.logits), b.labels,
+                              static_cast<float*>(b.loss), static_cast<float*>(b.dlogits)};
+    const auto evaluate = [&]<int N>(Pack<float, N>) {
+      const Pixels g = pixels_of<N>(p_.logits);
+      simt::launch(loss_kernel<Pixel, N>, g.grid(), g.block(), 0, stream, sums, buffers, weights,
+                   blocks, pixel, g);
+      simt::launch(finish_kernel, Dim{1}, Dim{block_threads}, 0, stream, buffers.loss, sums,
+                   g.blocks, weights, blocks);
+    };
+    if (pack_size(DType::f32, p_.logits.c) == 1) return evaluate(Pack<float, 1>{});
+    evaluate(Pack<float>{});
+  }
+
+ private:
+  static CrossEntropyPixel make(const CrossEntropy::Buffers& b, int64_t channels) {
+    return {static_cast<const float*>(b.weights), channels};
+  }
+  static BcePixel make(const BceWithLogits::Buffers& b, int64_t channels) {
+    return {static_cast<const float*>(b.pos_weight), channels};
+  }
+
+  P p_;
+};
+
+}  // namespace
+
+void register_loss() {
+  add<LossKernel<CrossEntropy, CrossEntropyPixel>, CrossEntropy>(only_f32);
+  add<LossKernel<BceWithLogits, BcePixel>, BceWithLogits>(only_f32);
+}
+
+}  // namespace unetd::UNETD_GPU

@@ -1,0 +1,134 @@
+// The optimiser on flat buffers. The norm reads every element once, AdamW reads 4 arrays and writes
+// 3 in one pass, the moving average reads 2 and writes 1. A thread has 16 bytes of each array, or
+// one element where an array begins between two such.
+#include "engine/op/optimizer.h"
+#include "kernels/cuda/flat.h"
+#include "kernels/cuda/reduce.h"
+
+#include <cmath>
+
+namespace unetd::UNETD_GPU {
+namespace {
+
+// --- norm ----------------------------------------------------------------------------------------
+
+template <int N>
+__global__ void __launch_bounds__(block_threads)
+    squares_kernel(double* __restrict__ sums, const float* __restrict__ x, int64_t count) {
+  const int64_t first = (int64_t{blockIdx.x} * block_threads + threadIdx.x) * N;
+  const int64_t step = int64_t{gridDim.x} * block_threads * N;
+  double sum[N] = {};  // independent chains
+  int64_t i = first;
+  for (; i + N <= count; i += step) {
+    const Floats<N> v = load_floats<N>(x + i);
+    SIMT_UNROLL
+    for (int k = 0; k < N; ++k) sum[k] += double{v.v[k]} * double{v.v[k]};
+  }
+  for (; i < count; ++i) sum[0] += double{x[i]} * double{x[i]};  // an incomplete pack
+  for (int k = 1; k < N; ++k) sum[0] += sum[k];
+  const double total = block_sum(sum[0]);
+  if (threadIdx.x == 0) sums[blockIdx.x] = total;
+}
+
+__global__ void __launch_bounds__(block_threads)
+    root_kernel(float* __restrict__ norm, const double* __restrict__ sums, unsigned count) {
+  double sum = 0;
+  for (unsigned i = threadIdx.x; i < count; i += block_threads) sum += sums[i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) *norm = static_cast<float>(sqrt(sum));
+}
+
+struct Norm final : Kernel<GlobalNorm> {
+  explicit Norm(const GlobalNorm& p) : p_(p) {}
+  size_t workspace() const override { return full_grid * sizeof(double); }
+  void run(const GlobalNorm::Buffers& b, void* workspace, Stream& stream) const override {
+    auto* const sums = static_cast<double*>(workspace);
+    const auto launch = [&]<int N>(Pack<float, N>) {
+      constexpr int64_t least_steps = 4;
+      const int64_t wanted = (p_.count + N * least_steps - 1) / (N * least_steps);
+      const unsigned blocks =
+          std::min(simt::blocks_for(wanted, block_threads), unsigned{full_grid});
+      simt::launch(squares_kernel<N>, Dim{blocks}, Dim{block_threads}, 0, stream, sums,
+                   static_cast<const float*>(b.x), p_.count);
+      simt::launch(root_kernel, Dim{1}, Dim{block_threads}, 0, stream, static_cast<float*>(b.norm),
+                   sums, blocks);
+    };
+    if (aligned16({b.x})) return launch(Pack<float>{});
+    launch(Pack<float, 1>{});
+  }
+
+ private:
+  GlobalNorm p_;
+};
+
+// --- steps ---------------------------------------------------------------------------------------
+
+struct AdamWArrays {
+  const float* grad;
+  float *param, *m, *v;
+};
+template <int N>
+SIMT_DEVICE void step(const AdamW& p, const OptimizerScalars& s, float clip, const AdamWArrays& b,
+                      int64_t i) {
+  const float decay = 1 - s.learning_rate * p.weight_decay;
+  const float rate = s.learning_rate / s.bias_correction1, inverse = 1 / s.bias_correction2_sqrt;
+  const Floats<N> grad = load_floats<N>(b.grad + i);
+  Floats<N> param = load_floats<N>(b.param + i), m = load_floats<N>(b.m + i),
+            v = load_floats<N>(b.v + i);
+  SIMT_UNROLL
+  for (int k = 0; k < N; ++k) {
+    const float g = grad.v[k] * clip;
+    m.v[k] = p.beta1 * m.v[k] + (1 - p.beta1) * g;
+    v.v[k] = p.beta2 * v.v[k] + (1 - p.beta2) * g * g;
+    param.v[k] = param.v[k] * decay - rate * m.v[k] / (sqrtf(v.v[k]) * inverse + p.eps);
+  }
+  store_floats(b.param + i, param);
+  store_floats(b.m + i, m);
+  store_floats(b.v + i, v);
+}
+
+template <int N>
+__global__ void __launch_bounds__(block_threads)
+    adamw_kernel(AdamW p, const OptimizerScalars* __restrict__ scalars,
+                 const float* __restrict__ norm, AdamWArrays b) {
+  const int64_t first = (int64_t{blockIdx.x} * block_threads + threadIdx.x) * N;
+  const float wanted = norm == nullptr ? 1.F : p.max_norm / (*norm + 1e-6F);
+  const float clip = wanted < 1 ? wanted : 1.F;
+  if (first + N <= p.count) return step<N>(p, *scalars, clip, b, first);
+  for (int64_t i = first; i < p.count; ++i) step<1>(p, *scalars, clip, b, i);
+}
+
+void adamw(const AdamW& p, const AdamW::Buffers& b, const Stream& stream) {
+  const AdamWArrays arrays{static_cast<const float*>(b.grad), static_cast<float*>(b.param),
+                           static_cast<float*>(b.m), static_cast<float*>(b.v)};
+  const auto launch = [&]<int N>(Pack<float, N>) {
+    const unsigned blocks = simt::blocks_for((p.count + N - 1) / N, block_threads);
+    simt::launch(adamw_kernel<N>, Dim{blocks}, Dim{block_threads}, 0, stream, p, b.scalars,
+                 static_cast<const float*>(b.norm), arrays);
+  };
+  if (aligned16({b.grad, b.param, b.m, b.v})) return launch(Pack<float>{});
+  launch(Pack<float, 1>{});
+}
+
+struct Average {
+  const OptimizerScalars* scalars;
+  SIMT_DEVICE float operator()(float average, float param) const {
+    const float d = scalars->ema_decay;
+    return d * average + (1 - d) * param;
+  }
+};
+void ema(const Ema& p, const Ema::Buffers& b, const Stream& stream) {
+  auto* const average = static_cast<float*>(b.average);
+  map(stream, Average{b.scalars}, p.count, average, static_cast<const float*>(average),
+      static_cast<const float*>(b.param));
+}
+
+}  // namespace
+
+void register_optimizer() {
+  add<Norm, GlobalNorm>(only_f32);
+  add<adamw, AdamW>(only_f32);
+  add<ema, Ema>(only_f32);
+}
+
+}  // namespace unetd::UNETD_GPU

@@ -1,0 +1,62 @@
+#include "tools/report/history.h"
+
+#include "tools/report/html.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+namespace unetd::report {
+
+using nlohmann::ordered_json;
+
+History::History(const std::string& metrics, const std::vector<io::ClassInfo>& classes)
+    : iou_{{"mean", "currentColor", {}}}, best_(std::make_unique<ordered_json>()) {
+  for (const io::ClassInfo& c : classes) iou_.push_back({c.name, c.color, {}});
+  std::istringstream lines(metrics);
+  for (std::string text; std::getline(lines, text);) {
+    const ordered_json line = ordered_json::parse(text);
+    const double step = line["step"];
+    last_step_ = std::max(last_step_, step);
+    if (line.contains("valid")) {
+      add_validation(step, line);
+      continue;
+    }
+    loss_.emplace_back(step, line["loss"]);
+    learning_rate_.emplace_back(step, line["learning_rate"]);
+    grad_norm_.emplace_back(step, line["grad_norm"]);
+  }
+}
+
+History::~History() = default;
+
+void History::add_validation(double step, const ordered_json& line) {
+  const ordered_json& valid = line["valid"];
+  valid_loss_.emplace_back(step, line["valid_loss"]);
+  // A score is null where it is not defined.
+  const auto add = [&](Curve& curve, const ordered_json& value) {
+    if (value.is_number()) curve.points.emplace_back(step, value);
+  };
+  add(iou_[0], valid["mean_iou"]);
+  for (size_t c = 1; c < iou_.size(); ++c) add(iou_[c], valid["classes"][c - 1]["iou"]);
+  if (!valid["mean_iou"].is_number()) return;
+  if (best_->is_null() || valid["mean_iou"] > (*best_)["valid"]["mean_iou"]) *best_ = line;
+}
+
+std::string History::curves_section() const {
+  constexpr const char *blue = "#5b8def", *red = "#c23b4b";
+  const std::vector<Curve> losses{{"training", blue, loss_}, {"validation", red, valid_loss_}};
+  const std::string charts =
+      line_chart("Loss", losses, last_step_) +
+      line_chart("Loss, logarithmic", losses, last_step_, /*logarithmic=*/true) +
+      line_chart("IoU of the validation", iou_, last_step_) +
+      line_chart("Norm of the gradient", {{"before clipping", blue, grad_norm_}}, last_step_,
+                 /*logarithmic=*/true) +
+      line_chart("Learning rate", {{"learning rate", blue, learning_rate_}}, last_step_);
+  return charts.empty()
+             ? ""
+             : section("Curves over steps", "<div class=\"charts\">" + charts + "</div>");
+}
+
+}  // namespace unetd::report

@@ -1,0 +1,41 @@
+// The report pages: report.html of a training run, and what unetd-eval says of a model. One
+// self-contained file each, readable without a network and on a phone.
+#pragma once
+
+#include "tools/report/sections.h"
+#include "unet/model.h"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace unetd::report {
+
+struct TrainingReport {
+  std::string metrics;  // the text of metrics.jsonl
+  std::string config;   // YAML
+  const io::StoreSchema& data;
+  UNetConfig model;
+  std::vector<Session::NodeReport> nodes;  // of the training step
+  int64_t profiled_steps = 0;
+  StageTimes stages;
+  MemoryUse memory;
+  double seconds = 0;         // of training, before a resumption, too
+  std::string samples_title;  // which split, which network
+  std::vector<Sample> samples;
+};
+// Throws UserError naming the file.
+void write_report(const std::filesystem::path& file, const TrainingReport& report);
+
+struct EvaluationReport {
+  std::string model, store, split;       // as they were given
+  const nlohmann::ordered_json& scores;  // of tools/scores_json.h
+  std::string config;                    // YAML
+  const io::StoreSchema& data;
+  std::vector<Sample> samples;
+};
+void write_report(const std::filesystem::path& file, const EvaluationReport& report);
+
+}  // namespace unetd::report

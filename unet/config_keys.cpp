@@ -1,0 +1,299 @@
+#include "unet/config_keys.h"
+
+#include "engine/base/error.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <sstream>
+#include <utility>
+
+namespace unetd {
+namespace {
+
+struct Range {
+  double low, high;
+  bool low_open = false, high_open = false;
+
+  bool contains(double v) const {
+    return (low_open ? v > low : v >= low) && (high_open ? v < high : v <= high);
+  }
+};
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr Range any_from(double low) { return {low, infinity, false, true}; }
+constexpr Range above(double low) { return {low, infinity, true, true}; }
+constexpr Range fraction{0, 1};
+constexpr Range below_one{0, 1, false, true};
+
+template <class T>
+std::string number_text(T value) {
+  char buffer[32];
+  const auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, value);
+  return {buffer, end};
+}
+
+template <class T>
+bool parse_number(const std::string& text, T& value) {
+  const char* const end = text.data() + text.size();
+  T parsed{};
+  const auto [stop, error] = std::from_chars(text.data(), end, parsed);
+  if (error != std::errc() || stop != end) return false;
+  if constexpr (std::is_floating_point_v<T>) {
+    if (!std::isfinite(parsed)) return false;
+  }
+  value = parsed;
+  return true;
+}
+
+std::string range_text(const char* kind, const Range& r) {
+  if (r.high == infinity) return str(kind, r.low_open ? " > " : " >= ", number_text(r.low));
+  return str(kind, " in ", r.low_open ? "(" : "[", number_text(r.low), ", ", number_text(r.high),
+             r.high_open ? ")" : "]");
+}
+
+// The makers of rows. `access` is a generic lambda from a Config (const or not) to the member.
+template <class Access>
+Key number(const char* name, Access access, Range range, const char* help) {
+  using T = std::remove_cvref_t<decltype(access(std::declval<Config&>()))>;
+  const char* kind = std::is_integral_v<T> ? "integer" : "number";
+  return {{name, range_text(kind, range), "", help},
+          [=](Config& c, const std::string& text) {
+            T value{};
+            if (!parse_number(text, value) || !range.contains(static_cast<double>(value))) {
+              return false;
+            }
+            access(c) = value;
+            return true;
+          },
+          [=](const Config& c) { return number_text(access(c)); }};
+}
+
+template <class Access>
+Key boolean(const char* name, Access access, const char* help) {
+  return {{name, "true|false", "", help},
+          [=](Config& c, const std::string& text) {
+            if (text != "true" && text != "false") return false;
+            access(c) = text == "true";
+            return true;
+          },
+          [=](const Config& c) { return std::string(access(c) ? "true" : "false"); }};
+}
+
+template <class Access>
+Key word(const char* name, Access access, const char* type, const char* help) {
+  return {{name, type, "", help},
+          [=](Config& c, const std::string& text) {
+            access(c) = text;
+            return true;
+          },
+          [=](const Config& c) { return access(c); }};
+}
+
+// An enum whose values are 0, 1, ... in the order of `words`.
+template <class Access>
+Key choice(const char* name, Access access, const std::vector<std::string>& words,
+           const char* help) {
+  using E = std::remove_cvref_t<decltype(access(std::declval<Config&>()))>;
+  return {{name, join(words, "|"), "", help},
+          [=](Config& c, const std::string& text) {
+            const auto found = std::find(words.begin(), words.end(), text);
+            if (found == words.end()) return false;
+            access(c) = static_cast<E>(found - words.begin());
+            return true;
+          },
+          [=](const Config& c) { return words[static_cast<size_t>(access(c))]; }};
+}
+
+// "[1, 2.5]", "1,2.5" -> the numbers, each at least 0.
+bool parse_list(std::string text, std::vector<double>& values) {
+  if (text.size() >= 2 && text.front() == '[' && text.back() == ']') {
+    text = text.substr(1, text.size() - 2);
+  }
+  values.clear();
+  std::istringstream items(text);
+  for (std::string item; std::getline(items, item, ',');) {
+    item.erase(std::remove(item.begin(), item.end(), ' '), item.end());
+    double value = 0;
+    if (!parse_number(item, value) || value < 0) return false;
+    values.push_back(value);
+  }
+  return !values.empty();
+}
+
+// One of the first words of Config::Weighting, or a list with a number for each class.
+template <class Access>
+Key weights(const char* name, Access access, const std::vector<std::string>& words,
+            const char* help) {
+  return {{name, join(words, "|") + "|list of numbers >= 0", "", help},
+          [=](Config& c, const std::string& text) {
+            const auto found = std::find(words.begin(), words.end(), text);
+            Config::Weights parsed;
+            if (found != words.end()) {
+              parsed.kind = static_cast<Config::Weighting>(found - words.begin());
+            } else if (parse_list(text, parsed.values)) {
+              parsed.kind = Config::Weighting::list;
+            } else {
+              return false;
+            }
+            access(c) = parsed;
+            return true;
+          },
+          [=](const Config& c) {
+            const Config::Weights& w = access(c);
+            if (w.kind != Config::Weighting::list) return words[static_cast<size_t>(w.kind)];
+            std::vector<std::string> numbers;
+            for (const double v : w.values) numbers.push_back(number_text(v));
+            return "[" + join(numbers, ", ") + "]";
+          }};
+}
+
+#define UNETD_MEMBER(path) ([](auto& c) -> auto& { return c.path; })
+
+std::vector<Key> model_keys() {
+  std::vector<std::string> names;
+  for (const auto& [name, text] : presets()) names.push_back(name);
+  Key preset = word("model.preset", UNETD_MEMBER(model.preset), "",
+                    "settings to start from; every key of a preset can be overridden");
+  preset.description.type = join(names, "|");
+  preset.set = [](Config& c, const std::string& text) {
+    if (!presets().contains(text)) return false;
+    c.model.preset = text;
+    return true;
+  };
+  return {preset,
+          number("model.in_channels", UNETD_MEMBER(model.in_channels), any_from(0),
+                 "bands of the input; 0: as the data has"),
+          number("model.classes", UNETD_MEMBER(model.classes), any_from(0),
+                 "channels of the output; 0: as the data has"),
+          number("model.width", UNETD_MEMBER(model.width), Range{1, 1024},
+                 "channels of the first level; each level down doubles them"),
+          number("model.depth", UNETD_MEMBER(model.depth), Range{1, 8},
+                 "how often the image is halved on the way down"),
+          choice("model.upsample", UNETD_MEMBER(model.upsample), {"transposed", "bilinear"},
+                 "how the way up doubles the image: a learnt 2x2 convolution or interpolation"),
+          boolean("model.conv_bias", UNETD_MEMBER(model.conv_bias),
+                  "bias in the 3x3 convolutions (batch norm makes it redundant)"),
+          number("model.bn_eps", UNETD_MEMBER(model.bn_eps), above(0),
+                 "added to the variance in batch norm"),
+          number("model.bn_momentum", UNETD_MEMBER(model.bn_momentum), fraction,
+                 "share of the new batch in batch norm's running statistics")};
+}
+
+std::vector<Key> training_keys() {
+  return {number("training.seed", UNETD_MEMBER(training.seed), any_from(0),
+                 "seed of initialisation, shuffling and augmentation"),
+          number("training.steps", UNETD_MEMBER(training.steps), any_from(0),
+                 "optimiser steps; 0: as many as training.epochs gives"),
+          number("training.epochs", UNETD_MEMBER(training.epochs), any_from(1),
+                 "passes over the training patches"),
+          number("training.minutes", UNETD_MEMBER(training.minutes), any_from(0),
+                 "stop after the step that passes this wall time; 0: no limit"),
+          number("training.batch", UNETD_MEMBER(training.batch), any_from(1), "patches per step"),
+          number("training.crop", UNETD_MEMBER(training.crop), any_from(0),
+                 "side of the random crop taken from each patch, in pixels; 0: the whole patch"),
+          boolean("training.shuffle", UNETD_MEMBER(training.shuffle),
+                  "a new order of the patches in each epoch"),
+          number("training.log_every", UNETD_MEMBER(training.log_every), any_from(1),
+                 "steps between lines of metrics.jsonl"),
+          number("training.eval_every", UNETD_MEMBER(training.eval_every), any_from(0),
+                 "steps between evaluations; 0: after each epoch"),
+          number("training.save_every", UNETD_MEMBER(training.save_every), any_from(0),
+                 "steps between checkpoints; 0: at each evaluation"),
+          number("training.ema_decay", UNETD_MEMBER(training.ema_decay), below_one,
+                 "decay of the moving average of the weights that is evaluated and saved; 0: off")};
+}
+
+std::vector<Key> optimisation_keys() {
+  return {
+      choice("loss.type", UNETD_MEMBER(loss.type), {"cross_entropy", "bce"},
+             "softmax cross entropy, or a sigmoid per class"),
+      weights("loss.class_weights", UNETD_MEMBER(loss.class_weights),
+              {"none", "inverse", "inverse_sqrt"},
+              "weight of each class in cross_entropy; inverse: one over its share of the pixels"),
+      weights("loss.pos_weight", UNETD_MEMBER(loss.pos_weight), {"none"},
+              "weight of each class's positive pixels in bce"),
+      number("optimizer.lr", UNETD_MEMBER(optimizer.lr), any_from(0), "learning rate of AdamW"),
+      number("optimizer.beta1", UNETD_MEMBER(optimizer.beta1), below_one,
+             "decay of the mean of the gradients"),
+      number("optimizer.beta2", UNETD_MEMBER(optimizer.beta2), below_one,
+             "decay of the mean of their squares"),
+      number("optimizer.eps", UNETD_MEMBER(optimizer.eps), above(0),
+             "added to the root of the mean square"),
+      number("optimizer.weight_decay", UNETD_MEMBER(optimizer.weight_decay), any_from(0),
+             "decoupled weight decay"),
+      boolean("optimizer.decay_norm_and_bias", UNETD_MEMBER(optimizer.decay_norm_and_bias),
+              "decay the parameters of batch norm and the biases, too"),
+      number("optimizer.clip_norm", UNETD_MEMBER(optimizer.clip_norm), any_from(0),
+             "largest norm of the whole gradient; 0: no clipping"),
+      choice("schedule.type", UNETD_MEMBER(schedule.type), {"constant", "cosine", "linear"},
+             "course of the learning rate after the warm-up"),
+      number("schedule.warmup_steps", UNETD_MEMBER(schedule.warmup_steps), any_from(0),
+             "steps in which the learning rate rises from 0"),
+      number("schedule.final_lr_ratio", UNETD_MEMBER(schedule.final_lr_ratio), fraction,
+             "learning rate at the end, as a share of optimizer.lr")};
+}
+
+std::vector<Key> data_keys() {
+  return {
+      boolean("augmentation.enabled", UNETD_MEMBER(augmentation.enabled),
+              "augment the training patches at all"),
+      boolean("augmentation.flips", UNETD_MEMBER(augmentation.flips), "random mirror images"),
+      boolean("augmentation.quarter_turns", UNETD_MEMBER(augmentation.quarter_turns),
+              "random turns by 90 degrees"),
+      choice("normalisation.method", UNETD_MEMBER(normalisation.method),
+             {"none", "scale", "zscore", "percentile"},
+             "how raw values become the network's input; the constants come from the patch store"),
+      number("data.threads", UNETD_MEMBER(data.threads), Range{1, 256},
+             "background threads that read and augment patches")};
+}
+
+std::vector<Key> inference_keys() {
+  return {
+      number("inference.tile", UNETD_MEMBER(inference.tile), Range{16, 16384},
+             "side of a tile, in pixels"),
+      choice(
+          "inference.stitch", UNETD_MEMBER(inference.stitch), {"exact", "blend"},
+          "exact: tiles carry enough margin to equal one pass over the scene; blend: overlapping "
+          "tiles are averaged under a window"),
+      choice("inference.window", UNETD_MEMBER(inference.window), {"hann", "triangular", "gaussian"},
+             "weight of a pixel in its tile, for blend"),
+      number("inference.overlap", UNETD_MEMBER(inference.overlap), Range{0, 0.9},
+             "share of a tile that its neighbour covers, too, for blend"),
+      choice("inference.tta", UNETD_MEMBER(inference.tta), {"none", "flips", "d4"},
+             "test-time augmentation: mean over 1, 4 or 8 orientations"),
+      choice("inference.emit", UNETD_MEMBER(inference.emit), {"classes", "probabilities", "logits"},
+             "what the map holds"),
+      word("runtime.device", UNETD_MEMBER(runtime.device), "auto|cpu|cuda[:N]|simt",
+           "where to compute; simt runs the CUDA kernels on the CPU, for tests"),
+      number("runtime.threads", UNETD_MEMBER(runtime.threads), Range{0, 4096},
+             "threads of the computation; 0: as many as there are cores"),
+      word("runtime.kernels", UNETD_MEMBER(runtime.kernels), "list of op=implementation",
+           "implementations to force, such as conv2d=eigen,maxpool2x2=ref")};
+}
+
+#undef UNETD_MEMBER
+
+}  // namespace
+
+std::string join(std::span<const std::string> words, const char* separator) {
+  std::string joined;
+  for (const std::string& w : words) joined += (joined.empty() ? "" : separator) + w;
+  return joined;
+}
+
+const std::vector<Key>& key_table() {
+  static const std::vector<Key> keys = [] {
+    std::vector<Key> all;
+    for (auto* group : {model_keys, training_keys, optimisation_keys, data_keys, inference_keys}) {
+      for (Key& key : group()) all.push_back(std::move(key));
+    }
+    const Config defaults;
+    for (Key& key : all) key.description.fallback = key.get(defaults);
+    return all;
+  }();
+  return keys;
+}
+
+}  // namespace unetd
