@@ -152,7 +152,9 @@ StepResult Trainer::train(const Tensor& image, const Tensor& labels) {
   const StepResult result{measured[0], measured[1], now.learning_rate};
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
     throw Error(str("step ", step_ + 1, ": loss ", result.loss, ", gradient norm ",
-                    result.grad_norm, "; lower optimizer.lr or look for extreme input values"));
+                    result.grad_norm,
+                    "; lower optimizer.lr or look for extreme input values; "
+                    "UNETD_CHECK_NAN=1 names the operation they come from"));
   }
   ++step_;
   return result;

@@ -101,6 +101,8 @@ Session::Session(const Graph& graph, const SessionOptions& options)
     step.problem = node->problem();
     try {
       step.kernel = node->bind(options.device, options.kernels);
+    } catch (const OutOfMemory&) {
+      throw;
     } catch (const Error& e) {
       throw Error(str(step.label, ": ", e.what()));
     }
