@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Time of a training step and of inference on this CPU: unetd and PyTorch in turn, same network.
+"""Time of a training step and of inference on one device: unetd and PyTorch in turn, same network.
 
-    python against_pytorch.py --build BUILD [--cases 31M-step-b1,...] [--rounds 5] [--json FILE]
+    python against_pytorch.py --build BUILD [--device cuda] [--cases 31M-step-b1,...] [--json FILE]
 
 PyTorch runs in the fastest of its modes, found per case beforehand: memory format, frozen TorchScript
 and torch.compile for inference, torch.compile for steps; jemalloc preloaded where it is installed,
 since glibc's malloc costs PyTorch up to a quarter of its time. Runs alternate, each in a process of
 its own with the same number of threads; times on shared cores swing together, so the ratio of a round
 is worth more than any time by itself.
+
+On a GPU both compute in f32 proper, and PyTorch may use its own CUDA graphs (torch.compile's
+reduce-overhead). What it reaches with TF32 and with bf16 autocast is measured beside, not compared.
 """
 
 import argparse
@@ -22,8 +25,13 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-MODES = {"step": ["contiguous", "channels_last", "compile"],
-         "infer": ["contiguous", "channels_last", "frozen", "compile"]}  # fmt: skip
+MODES = {
+    "cpu": {"step": ["contiguous", "channels_last", "compile"],
+            "infer": ["contiguous", "channels_last", "frozen", "compile"]},
+    "cuda": {kind: ["contiguous", "channels_last", "compile", "graphs"] for kind in ("step", "infer")},
+}  # fmt: skip
+OTHER_PRECISIONS = {"cpu": [], "cuda": ["tf32", "bf16"]}
+COMPILED = ("compile", "graphs", "tf32", "bf16")  # on a GPU the other precisions get the best of the rest
 
 
 @dataclass
@@ -53,42 +61,58 @@ def all_cases():
 # --- the worker: PyTorch in a process of its own ----------------------------------------------------
 
 
-def torch_inference(case, mode):
+def compiled(net, mode):
+    import torch
+
+    return torch.compile(net, mode="reduce-overhead" if mode != "compile" else None)
+
+
+def precision(device, mode):
+    """The context that the forward pass runs in."""
+    import torch
+
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = mode == "tf32"
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=mode == "bf16")
+
+
+def torch_inference(case, mode, device):
     import torch
     from torch_unet import UNet
 
-    net = UNet(case.channels, case.classes, case.width).eval()
-    x = torch.randn(case.batch, case.channels, case.size, case.size)
+    net = UNet(case.channels, case.classes, case.width).eval().to(device)
+    x = torch.randn(case.batch, case.channels, case.size, case.size, device=device)
     if mode != "contiguous":
         net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     if mode == "frozen":
         with torch.no_grad():
             net = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, x)))
-    if mode == "compile":
-        net = torch.compile(net)
+    if mode in COMPILED:
+        net = compiled(net, mode)
 
     def run():
-        with torch.inference_mode():
+        with torch.inference_mode(), precision(device, mode):
             net(x)
 
     return run
 
 
-def torch_step(case, mode):
+def torch_step(case, mode, device):
     import torch
     import torch.nn.functional as F
     from torch_unet import UNet
 
-    net = UNet(case.channels, case.classes, case.width).train()
-    x = torch.randn(case.batch, case.channels, case.size, case.size)
-    y = torch.randint(0, case.classes, (case.batch, case.size, case.size))
+    net = UNet(case.channels, case.classes, case.width).train().to(device)
+    x = torch.randn(case.batch, case.channels, case.size, case.size, device=device)
+    y = torch.randint(0, case.classes, (case.batch, case.size, case.size), device=device)
     if mode != "contiguous":
         net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
-    forward = torch.compile(net) if mode == "compile" else net
+    forward = compiled(net, mode) if mode in COMPILED else net
 
     def run():
-        loss = F.cross_entropy(forward(x), y, ignore_index=255)
+        with precision(device, mode):
+            loss = F.cross_entropy(forward(x), y, ignore_index=255)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -106,14 +130,17 @@ def work(request):
     warnings.filterwarnings("ignore")
     request = json.loads(request)
     torch.set_num_threads(request["threads"])
-    case, mode = Case(**request["case"]), request["mode"]
-    run = (torch_step if case.kind == "step" else torch_inference)(case, mode)
-    for _ in range(3 if mode in ("frozen", "compile") else 1):  # the profiling executor wants two
+    case, mode, device = Case(**request["case"]), request["mode"], request["device"]
+    run = (torch_step if case.kind == "step" else torch_inference)(case, mode, device)
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    for _ in range(3 if mode in ("frozen", *COMPILED) else 1):  # the profiling executor wants two
         run()
     seconds = []
     for _ in range(request["runs"]):
+        wait()
         begin = time.perf_counter()
         run()
+        wait()
         seconds.append(time.perf_counter() - begin)
     print(json.dumps({"seconds": seconds, "torch": torch.__version__}))
 
@@ -130,7 +157,8 @@ def environment(threads, jemalloc):
 
 def torch_seconds(case, mode, args, runs):
     """Seconds of each run, or None if the mode fails or takes too long to set up."""
-    request = json.dumps({"case": asdict(case), "mode": mode, "threads": args.threads, "runs": runs})
+    request = json.dumps({"case": asdict(case), "mode": mode, "device": args.device,
+                          "threads": args.threads, "runs": runs})  # fmt: skip
     try:
         done = subprocess.run([sys.executable, __file__, "--worker", request], check=True, text=True,
                               capture_output=True, timeout=args.timeout,
@@ -147,14 +175,16 @@ def unetd_seconds(case, args, runs):
     """Seconds of each run of `unetd-bench`."""
     command = [args.build / "unetd-bench", case.kind, "--width", case.width, "--in-channels", case.channels,
                "--classes", case.classes, "--size", case.size, "--batch", case.batch, "--rounds", runs,
-               "--threads", args.threads, "--json", "-"]  # fmt: skip
+               "--threads", args.threads, "--device", args.device, "--json", "-"]  # fmt: skip
     done = subprocess.run(list(map(str, command)), check=True, text=True, stdout=subprocess.PIPE)
-    return json.loads(done.stdout)["seconds"]
+    answer = json.loads(done.stdout)
+    args.device_name = answer["device"]
+    return answer["seconds"]
 
 
 def fastest_mode(case, args):
     times = {}
-    for mode in MODES[case.kind]:
+    for mode in MODES[args.device][case.kind]:
         if mode == "compile" and not args.compile:
             continue
         seconds = torch_seconds(case, mode, args, runs=3)
@@ -168,6 +198,7 @@ def fastest_mode(case, args):
 
 def measure(case, args):
     mode, tried = fastest_mode(case, args)
+    others = {m: torch_seconds(case, m, args, args.runs) for m in OTHER_PRECISIONS[args.device]}
     ours, theirs, ratios = [], [], []
     for _ in range(args.rounds):
         a, b = unetd_seconds(case, args, args.runs), torch_seconds(case, mode, args, args.runs)
@@ -179,6 +210,7 @@ def measure(case, args):
         "pytorch_seconds": statistics.median(theirs),
         "pytorch_mode": mode,
         "pytorch_modes_tried": tried,
+        "pytorch_other_precisions": {m: statistics.median(t) for m, t in others.items() if t},
         "speedup": statistics.median(ratios),
         "rounds": [{"unetd": a, "pytorch": b} for a, b in zip(ours, theirs)],
     }
@@ -189,7 +221,8 @@ def measure(case, args):
 
 def parse_arguments():
     root = Path(__file__).resolve().parent
-    parser = argparse.ArgumentParser(description="unetd and PyTorch in turn on this CPU.")
+    parser = argparse.ArgumentParser(description="unetd and PyTorch in turn on one device.")
+    parser.add_argument("--device", choices=list(MODES), default="cpu")
     parser.add_argument("--build", type=Path, default=root.parent / "build" / "release")
     parser.add_argument("--cases", help="names, separated by commas; all by default")
     parser.add_argument("--rounds", type=int, default=5)
@@ -200,7 +233,7 @@ def parse_arguments():
     parser.add_argument("--json", type=Path, default=root / "results" / "against_pytorch.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    args.jemalloc, args.torch = ctypes.util.find_library("jemalloc"), None
+    args.jemalloc, args.torch, args.device_name = ctypes.util.find_library("jemalloc"), None, None
     return args
 
 
@@ -227,10 +260,11 @@ def main():
         print("libjemalloc is not installed: PyTorch is not in its best mode", file=sys.stderr)
     load = os.getloadavg()[0]
     args.json.parent.mkdir(exist_ok=True)
-    report = {"cpu": cpu_name(), "threads": args.threads, "torch": args.torch,
+    report = {"cpu": cpu_name(), "device": None, "threads": args.threads, "torch": args.torch,
               "jemalloc": bool(args.jemalloc), "load_average_before": load, "cases": []}  # fmt: skip
     for case in cases:  # written after each: the long ones come last
         report["cases"].append(measure(case, args))
+        report["torch"], report["device"] = args.torch, args.device_name
         args.json.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -1,6 +1,8 @@
 // The command line that all programs share: what they answer, complain about and return.
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/device/backend.h"
+#include "tests/support/gpu.h"
 #include "tests/support/run_program.h"
 #include "tests/support/temp_folder.h"
 #include "tools/cli.h"
@@ -78,6 +80,25 @@ TEST_CASE("a bad YAML key names file, line and the nearest key", "[cli]") {
   const ProgramResult missing = run_program("unetd-synth --out " + out + " --config " + file + "x");
   CHECK(missing.code == 1);
   CHECK(missing.complains(file + "x"));
+}
+
+TEST_CASE("a program falls back to the CPU where it may, and says so once", "[cli]") {
+  const ProgramResult any = run_program("unetd-info device --device auto");
+  CHECK(any.code == 0);
+  const ProgramResult wanted = run_program("unetd-info device --device cuda");
+  if (gpu_is_there()) {
+    CHECK(any.out.find("device: cuda") != std::string::npos);
+    CHECK(wanted.out.find("device: cuda") != std::string::npos);
+    return;
+  }
+  CHECK(any.out.find("device: cpu") != std::string::npos);
+  CHECK(any.complains("computing on the CPU: ") == !cuda_library_file().empty());
+  CHECK(wanted.code == 1);
+  CHECK(wanted.complains("device 'cuda': "));
+  CHECK(run_program("unetd-info device --device auto --quiet").err.empty());
+  CHECK(run_program("unetd-info device --device simt").out.find("device: simt") !=
+        std::string::npos);
+  CHECK(run_program("unetd-info device --device cuda:one").code == 2);
 }
 
 cli::Spec example() {

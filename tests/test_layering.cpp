@@ -71,7 +71,7 @@ constexpr Fence fences[] = {
     {"(unsupported/)?Eigen/", "kernels/eigen/"},
     {"cudnn", "kernels/cudnn/"},
     {"cublas", "kernels/cublas/"},
-    {"(cuda|driver_types|mma\\.h)",
+    {"(cuda|nvtx3|driver_types|mma\\.h)",
      "(engine/device/cuda|kernels/(cuda|cudnn|cublas)/|kernels/simt/gpu\\.h)"},
     {"(nccl|mpi)", "engine/device/comm_"},
     {"CLI/", "tools/cli\\.cpp"},
@@ -93,8 +93,9 @@ bool layer_allows(const std::string& file, const std::string& header) {
   const auto layer = std::find_if(layers().begin(), layers().end(),
                                   [&](const Layer& l) { return file.starts_with(l.folder); });
   if (layer == layers().end()) return false;
-  // The file that lists the back ends includes all of them; nothing else in kernels/ does.
-  if (file == "kernels/register.cpp" && header.starts_with("kernels/")) return true;
+  // The files that list the back ends include all of them; nothing else in kernels/ does.
+  const bool lists = file == "kernels/register.cpp" || file == "kernels/register_cuda.cpp";
+  if (lists && header.starts_with("kernels/")) return true;
   if (header.starts_with(layer->folder) && layer->folder != "kernels/") return true;
   if (file.starts_with("kernels/") &&
       fs::path(header).parent_path() == fs::path(file).parent_path())

@@ -2,6 +2,7 @@
 #include "kernels/register.h"
 #include "tests/cases/all.h"
 #include "tests/simt/emulated.h"
+#include "tests/support/gpu.h"
 #include "tests/support/harness.h"
 
 #include <cmath>
@@ -52,22 +53,33 @@ Tally run_cases(const Impl<P>& impl, DeviceType device) {
   return tally;
 }
 
+template <class P>
+void check_implementations(DeviceType device) {
+  for (const Impl<P>& impl : impls<P>(device)) {
+    const Tally tally = run_cases(impl, device);
+    INFO(name_of(device) << " " << impl.name << " of " << P::name);
+    CHECK(tally.taken > 0);
+    if (tally.declined == 0) continue;
+    std::cout << P::name << " on " << name_of(device) << ": " << impl.name << " declines "
+              << tally.declined << " of " << tally.declined + tally.taken << " cases:";
+    for (const std::string& reason : tally.reasons) std::cout << " (" << reason << ")";
+    std::cout << '\n';
+  }
+}
+
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("implementations agree with the reference", "[ops]", AllProblems) {
   register_kernels();
   for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
-    for (const Impl<TestType>& impl : impls<TestType>(device)) {
-      const Tally tally = run_cases(impl, device);
-      INFO(name_of(device) << " " << impl.name << " of " << TestType::name);
-      CHECK(tally.taken > 0);
-      if (tally.declined == 0) continue;
-      std::cout << TestType::name << " on " << name_of(device) << ": " << impl.name << " declines "
-                << tally.declined << " of " << tally.declined + tally.taken << " cases:";
-      for (const std::string& reason : tally.reasons) std::cout << " (" << reason << ")";
-      std::cout << '\n';
-    }
+    check_implementations<TestType>(device);
   }
+}
+
+TEMPLATE_LIST_TEST_CASE("implementations on the GPU agree with the reference", "[ops][gpu]",
+                        AllProblems) {
+  register_kernels();
+  if (gpu_is_there()) check_implementations<TestType>(DeviceType::cuda);
 }
 
 TEMPLATE_LIST_TEST_CASE("the reference is the CPU's last resort", "[ops]", AllProblems) {

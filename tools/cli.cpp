@@ -268,7 +268,7 @@ void run_checked(int argc, const char* const* argv, const Spec& spec,
   open_log(spec.program, args.has("--quiet")     ? Verbosity::quiet
                          : args.has("--verbose") ? Verbosity::verbose
                                                  : Verbosity::normal);
-  if (args.has("--verbose")) setenv("UNETD_VERBOSE", "kernels,memory,time", 0);
+  if (args.has("--verbose")) setenv("UNETD_VERBOSE", "kernels,memory", 0);
   const Config config = args.config();  // a bad setting ends the program before it does anything
   if (config.runtime.threads > 0) set_thread_count(static_cast<int>(config.runtime.threads));
   body(args);

@@ -1,6 +1,7 @@
 // unetd-bench: how fast are the operations, a training step and inference on this machine?
 #include "engine/base/file.h"
 #include "engine/base/threads.h"
+#include "engine/device/backend.h"
 #include "kernels/register.h"
 #include "tools/bench/compare.h"
 #include "tools/bench/network.h"
@@ -42,7 +43,7 @@ std::vector<cli::Flag> network_flags() {
           count_flag("--classes", "classes", "4"),
           count_flag("--size", "side of the square images in pixels", "256"),
           count_flag("--batch", "images a round", "1"),
-          count_flag("--rounds", "timed rounds, after one that warms up", "5"),
+          count_flag("--rounds", "timed rounds, after two that warm up", "5"),
           json_flag()};
 }
 
@@ -63,12 +64,13 @@ cli::Spec spec() {
       .program = "unetd-bench",
       .summary = "time operations, training steps and inference",
       .description =
-          "ops runs every implementation on the CPU of every operation on the shapes of two real "
-          "networks and compares the median time with what the machine allows: f32 FMAs in "
-          "registers, and a triad that streams through 512 MiB, both measured in the same run. "
-          "Rates count the definition's operations and each buffer once. Between runs the level 2 "
-          "caches are flushed, not the level 3 cache, which may be hundreds of MiB on shared "
-          "servers: there a case that fits into it can exceed the peak of memory.\n\n"
+          "ops runs every implementation of every operation on the shapes of two real networks "
+          "and compares the median time with what the device allows, measured in the same run: on "
+          "the CPU f32 FMAs in registers and a triad that streams through 512 MiB, on a GPU a "
+          "copy of its memory. Rates count the definition's operations and each buffer once. "
+          "Between runs the level 2 caches are flushed, not the level 3 cache, which may be "
+          "hundreds of MiB on shared servers: there a case that fits into it can exceed the peak "
+          "of memory.\n\n"
           "step and infer time a network on random images; --verbose adds a table of the "
           "operations that take the most time. compare prints how many times as fast B is as A.",
       .commands = {{"ops", "every implementation of every operation", ops},
@@ -97,7 +99,8 @@ ordered_json header(const Args& args) {
   return {{"benchmark", args.command()},
           {"version", UNETD_VERSION},
           {"processor", cpu_name()},
-          {"threads", thread_count()}};
+          {"threads", thread_count()},
+          {"device", backend(open_device(args.config().runtime.device)).info().name}};
 }
 
 // --- ops ---------------------------------------------------------------------------------------
@@ -118,6 +121,14 @@ ordered_json to_json(const bench::OpCase& c, const bench::Peak& peak) {
                                                      {"share_of_peak", c.share_of_peak(t, peak)}});
   }
   return result;
+}
+
+void print_peak(DeviceType device, const bench::Peak& peak) {
+  const bool cpu = device == DeviceType::cpu;
+  std::printf("peak on %s: ",
+              cpu ? str(thread_count(), " threads").c_str() : backend(device).info().name.c_str());
+  if (cpu) std::printf("%.1f GFLOP/s f32, ", peak.flops / 1e9);
+  std::printf("%.1f GB/s; * marks the fastest\n\n", peak.bytes / 1e9);
 }
 
 void print_case(const bench::OpCase& c, const bench::Peak& peak) {
@@ -143,14 +154,11 @@ std::string complaint(const bench::OpCase& c) {
 }
 
 void ops(const Args& args) {
-  const bench::OpsOptions options{args.text("--filter"), args.text("--impl"),
-                                  args.number("--seconds")};
+  const bench::OpsOptions options{open_device(args.config().runtime.device), args.text("--filter"),
+                                  args.text("--impl"), args.number("--seconds")};
   const bool table = table_wanted(args);
-  const bench::Peak peak = bench::measure_peak();
-  if (table) {
-    std::printf("peak on %d threads: %.1f GFLOP/s f32, %.1f GB/s; * marks the fastest\n\n",
-                thread_count(), peak.flops / 1e9, peak.bytes / 1e9);
-  }
+  const bench::Peak peak = bench::measure_peak(options.device);
+  if (table) print_peak(options.device, peak);
   ordered_json result = header(args);
   result["peak"] = {{"gflops", peak.flops / 1e9}, {"gb_per_s", peak.bytes / 1e9}};
   result["cases"] = ordered_json::array();

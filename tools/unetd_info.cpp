@@ -1,6 +1,8 @@
 // unetd-info: what is this device, build, model, scene, store or checkpoint, and what would it
 // need?
+#include "engine/base/log.h"
 #include "engine/base/threads.h"
+#include "engine/device/backend.h"
 #include "io/patch_store.h"
 #include "io/scene.h"
 #include "kernels/register.h"
@@ -56,7 +58,7 @@ cli::Spec spec() {
   return {.program = "unetd-info",
           .summary = "tell what a device, model, scene, store or checkpoint is",
           .description = "Prints facts; changes nothing.",
-          .commands = {{"device", "the processor and this build", {}},
+          .commands = {{"device", "the device, the processor and this build", {}},
                        {"kernels", "which implementation exists for which operation", {}},
                        {"model", "the network's layers or parameters", model},
                        {"scene", "bands, size and georeferencing", {path("SCENE", "scene")}},
@@ -82,15 +84,25 @@ void print(const ordered_json& facts, bool json) {
 }
 
 void device(const Args& args) {
-  print({{"version", UNETD_VERSION},
-         {"processor", cpu_name()},
-         {"threads", thread_count()},
-         {"avx512", static_cast<bool>(__builtin_cpu_supports("avx512f"))},
-         {"avx2", static_cast<bool>(__builtin_cpu_supports("avx2"))}},
-        args.json());
+  const DeviceType type = open_device(args.config().runtime.device);
+  const DeviceInfo info = backend(type).info();
+  ordered_json facts{{"version", UNETD_VERSION},
+                     {"processor", cpu_name()},
+                     {"threads", thread_count()},
+                     {"avx512", static_cast<bool>(__builtin_cpu_supports("avx512f"))},
+                     {"avx2", static_cast<bool>(__builtin_cpu_supports("avx2"))},
+                     {"device", name_of(type)},
+                     {"name", info.name},
+                     {"memory_mib", info.total_bytes >> 20},
+                     {"memory_free_mib", info.free_bytes >> 20}};
+  for (const auto& [key, value] : info.more) facts[key] = value;
+  print(facts, args.json());
 }
 
 void kernels(const Args& args) {
+  // GPU kernels are listed where there is no GPU, too.
+  const std::string reason = load_cuda();
+  if (!reason.empty() && !cuda_library_file().empty()) log_warning(reason);
   ordered_json table;
   for_each_problem([&]<class P>() {
     for (const DeviceType d : {DeviceType::cpu, DeviceType::simt, DeviceType::cuda}) {

@@ -36,6 +36,7 @@ void Params::allocate(DeviceType device) {
   const auto take = [&](int64_t elements) {
     return std::make_shared<Buffer>(device, static_cast<size_t>(elements) * sizeof(float));
   };
+  staging_ = std::make_shared<Staging>(device);
   values_ = take(trained_elements());
   statistics_ = take(statistic_elements_);
 }
@@ -91,16 +92,23 @@ Value Params::bind(Graph& g, std::string_view name, bool trainable) {
   return v;
 }
 
+size_t Params::storage_bytes(const ParamSpec& s) const {
+  return static_cast<size_t>(storage_count(layout_of(device_), s.kind, s.shape)) * sizeof(float);
+}
+
 Tensor Params::read_from(const Buffer& flat, const ParamSpec& s) const {
-  return unpack(flat.data() + static_cast<size_t>(s.offset) * sizeof(float), s.kind,
-                layout_of(device_), s.shape, DType::f32);
+  const Layout layout = layout_of(device_);
+  return staging_->download(
+      flat.data() + static_cast<size_t>(s.offset) * sizeof(float), storage_bytes(s),
+      [&](const std::byte* host) { return unpack(host, s.kind, layout, s.shape, DType::f32); });
 }
 
 void Params::write_to(Buffer& flat, const ParamSpec& s, const Tensor& tensor) const {
   UNETD_CHECK(tensor.shape() == s.shape && tensor.dtype() == DType::f32, s.name, " has shape ",
               s.shape, ", given ", tensor.shape());
-  pack(tensor, s.kind, layout_of(device_),
-       flat.data() + static_cast<size_t>(s.offset) * sizeof(float));
+  const Layout layout = layout_of(device_);
+  staging_->upload(flat.data() + static_cast<size_t>(s.offset) * sizeof(float), storage_bytes(s),
+                   [&](std::byte* host) { pack(tensor, s.kind, layout, host); });
 }
 
 Tensor Params::read(std::string_view name) const {

@@ -72,6 +72,7 @@ class Params {
   void write_to(Buffer& flat, const ParamSpec& spec, const Tensor& tensor) const;
 
  private:
+  size_t storage_bytes(const ParamSpec& spec) const;
   const std::shared_ptr<Buffer>& home(const ParamSpec& spec) const {
     return spec.role == ParamRole::statistic ? statistics_ : values_;
   }
@@ -81,6 +82,7 @@ class Params {
   DeviceType device_ = DeviceType::cpu;
   int64_t weight_elements_ = 0, vector_elements_ = 0, statistic_elements_ = 0;
   std::shared_ptr<Buffer> values_, statistics_, gradients_;
+  std::shared_ptr<Staging> staging_;  // shared by copies, as the buffers are
 };
 
 }  // namespace unetd

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <span>
 #include <utility>
 
 namespace unetd {
@@ -32,7 +32,8 @@ Predictor::Recorded& Predictor::recorded(Shape image, const ScenePlace& place) {
   }
   r.logits = unet(g, params_, model_, r.image, Mode::folded, window);
   g.mark_output(r.logits);
-  r.session = std::make_unique<Session>(g, options_);
+  r.session = with_remedy("lower inference.tile, or training.batch to score a store",
+                          [&] { return std::make_unique<Session>(g, options_); });
   return recorded_.emplace(key, std::move(r)).first->second;
 }
 
@@ -45,7 +46,7 @@ Tensor Predictor::logits(const Tensor& image, const ScenePlace& place) {
   Recorded& r = recorded(image.shape(), place);
   if (r.origin) {
     const int32_t origin[2] = {static_cast<int32_t>(place.y), static_cast<int32_t>(place.x)};
-    std::memcpy(r.session->data(r.origin), origin, sizeof origin);
+    r.session->write_dense(r.origin, std::as_bytes(std::span(origin)));
   }
   r.session->write(r.image, image);
   r.session->run();

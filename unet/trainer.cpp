@@ -3,7 +3,7 @@
 #include "unet/schedule.h"
 
 #include <cmath>
-#include <cstring>
+#include <span>
 #include <utility>
 
 namespace unetd {
@@ -15,6 +15,7 @@ Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, con
 
 namespace {
 
+constexpr const char* smaller_batch = "lower training.batch or training.crop";
 constexpr int64_t scalar_count = sizeof(OptimizerScalars) / sizeof(float);
 
 // Records clipping, AdamW and the moving average for elements [begin, begin + count) of the flat
@@ -74,14 +75,13 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
     optimizer_.average_statistics = like(*params_.statistics());
   }
   restart_average();
-  training_ = record_training(batch);
+  training_ = with_remedy(smaller_batch, [&] { return record_training(batch); });
 }
 
 void Trainer::restart_average() {
   if (!optimizer_.average) return;
-  const Buffer &values = *params_.values(), &statistics = *params_.statistics();
-  std::memcpy(optimizer_.average->data(), values.data(), values.bytes());
-  std::memcpy(optimizer_.average_statistics->data(), statistics.data(), statistics.bytes());
+  copy(*params_.values(), *optimizer_.average);
+  copy(*params_.statistics(), *optimizer_.average_statistics);
 }
 
 Params Trainer::inference_params() const {
@@ -144,15 +144,17 @@ OptimizerScalars Trainer::scalars() const {
 StepResult Trainer::train(const Tensor& image, const Tensor& labels) {
   Session& session = *training_->session;
   const OptimizerScalars now = scalars();
-  std::memcpy(session.data(training_->scalars), &now, sizeof now);
+  session.write_dense(training_->scalars, std::as_bytes(std::span(&now, 1)));
   session.write(training_->image, image);
   session.write(training_->labels, labels);
   session.run();
-  const StepResult result{session.scalar(training_->loss), session.scalar(training_->norm),
-                          now.learning_rate};
+  const std::vector<double> measured = session.scalars({training_->loss, training_->norm});
+  const StepResult result{measured[0], measured[1], now.learning_rate};
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
     throw Error(str("step ", step_ + 1, ": loss ", result.loss, ", gradient norm ",
-                    result.grad_norm, "; lower optimizer.lr or look for extreme input values"));
+                    result.grad_norm,
+                    "; lower optimizer.lr or look for extreme input values; "
+                    "UNETD_CHECK_NAN=1 names the operation they come from"));
   }
   ++step_;
   return result;
@@ -170,7 +172,8 @@ Trainer::Recorded& Trainer::evaluation(Shape batch) {
   r->logits = unet(g, params, model_, r->image, Mode::evaluation);
   g.mark_output(r->logits);
   r->loss = segmentation_loss(g, r->logits, r->labels, {}, config_);
-  r->session = std::make_unique<Session>(g, session_options());
+  r->session =
+      with_remedy(smaller_batch, [&] { return std::make_unique<Session>(g, session_options()); });
   evaluation_ = std::move(r);
   return *evaluation_;
 }

@@ -1,9 +1,12 @@
 #include "engine/autograd/session.h"
 
+#include "engine/base/half.h"
+
 #include <algorithm>
-#include <chrono>
-#include <cstring>
+#include <cmath>
+#include <cstdlib>
 #include <exception>
+#include <string_view>
 
 namespace unetd {
 
@@ -12,6 +15,7 @@ struct Session::Step {
   std::unique_ptr<BoundKernel> kernel;
   std::vector<const void*> in;
   std::vector<void*> out;
+  std::vector<Value> results;  // of `out`
   void* workspace = nullptr;
   double seconds = 0;
 };
@@ -22,6 +26,33 @@ using Role = Graph::Role;
 
 size_t bytes_of(const Graph::ValueInfo& v, Layout layout) {
   return static_cast<size_t>(storage_count(layout, v.kind, v.shape)) * size_of(v.dtype);
+}
+
+bool switched_on(const char* variable) {
+  const char* const value = std::getenv(variable);
+  return value != nullptr && std::string_view(value) == "1";
+}
+
+// How many of the elements are NaN or infinite. 0 for integers.
+size_t count_not_finite(const std::byte* content, size_t bytes, DType dtype) {
+  const auto count = [&]<class T>(T, auto&& number) {
+    const std::span<const T> elements(reinterpret_cast<const T*>(content), bytes / sizeof(T));
+    return static_cast<size_t>(
+        std::ranges::count_if(elements, [&](const T& x) { return !std::isfinite(number(x)); }));
+  };
+  const auto as_float = [](auto x) { return to_float(x); };
+  switch (dtype) {
+    case DType::f64:
+      return count(double{}, [](double x) { return x; });
+    case DType::f32:
+      return count(float{}, as_float);
+    case DType::bf16:
+      return count(bf16{}, as_float);
+    case DType::f16:
+      return count(f16{}, as_float);
+    default:
+      return 0;
+  }
 }
 
 // Lifetimes of the values, followed by one for the workspace of each node.
@@ -56,8 +87,12 @@ std::vector<Interval> intervals_of(const Graph& graph, Layout layout,
 }  // namespace
 
 Session::Session(const Graph& graph, const SessionOptions& options)
-    : options_(options), values_(graph.values().begin(), graph.values().end()) {
-  stream_.device = options.device;
+    : options_(options),
+      values_(graph.values().begin(), graph.values().end()),
+      backend_(&backend(options.device)),
+      stream_(backend_->stream()),
+      debugging_{switched_on("UNETD_SYNC"), switched_on("UNETD_CHECK_NAN")},
+      profiling_(verbose("time")) {
   const Layout layout = layout_of(options.device);
   std::vector<size_t> workspaces;
   for (const auto& node : graph.nodes()) {
@@ -66,6 +101,8 @@ Session::Session(const Graph& graph, const SessionOptions& options)
     step.problem = node->problem();
     try {
       step.kernel = node->bind(options.device, options.kernels);
+    } catch (const OutOfMemory&) {
+      throw;
     } catch (const Error& e) {
       throw Error(str(step.label, ": ", e.what()));
     }
@@ -126,6 +163,7 @@ void Session::bind_memory(const Graph& graph, const MemoryPlan& plan, bool separ
     const auto& node = *graph.nodes()[i];
     for (const Value v : node.in) steps_[i].in.push_back(address_[static_cast<size_t>(v.id)]);
     for (const Value v : node.out) steps_[i].out.push_back(address_[static_cast<size_t>(v.id)]);
+    steps_[i].results = node.out;
     const size_t workspace = steps_[i].kernel->workspace();
     if (workspace > 0) steps_[i].workspace = place(values_.size() + i, workspace);
   }
@@ -139,51 +177,137 @@ const Graph::ValueInfo& Session::check(Value v) const {
   return info;
 }
 
+size_t Session::bytes(Value v) const { return bytes_of(info(v), layout_of(options_.device)); }
+
+Staging& Session::staging(Value v) const {
+  return staging_.try_emplace(v.id, options_.device).first->second;
+}
+
 void Session::write(Value v, const Tensor& tensor) {
   const Graph::ValueInfo& info = check(v);
   UNETD_CHECK(tensor.shape() == info.shape && tensor.dtype() == info.dtype, info.name, " is ",
               name_of(info.dtype), " ", info.shape, ", given ", name_of(tensor.dtype()), " ",
               tensor.shape());
-  pack(tensor, info.kind, layout_of(options_.device), address_[static_cast<size_t>(v.id)]);
+  staging(v).upload(address_[static_cast<size_t>(v.id)], bytes(v), [&](std::byte* host) {
+    pack(tensor, info.kind, layout_of(options_.device), host);
+  });
+}
+
+void Session::write_dense(Value v, std::span<const std::byte> content) {
+  const Graph::ValueInfo& info = check(v);
+  UNETD_CHECK(info.kind == Kind::dense && content.size() == bytes(v), info.name, " is ", bytes(v),
+              " bytes, given ", content.size());
+  staging(v).upload(address_[static_cast<size_t>(v.id)], content.size(),
+                    [&](std::byte* host) { std::ranges::copy(content, host); });
 }
 
 Tensor Session::read(Value v) const {
   const Graph::ValueInfo& info = check(v);
-  return unpack(address_[static_cast<size_t>(v.id)], info.kind, layout_of(options_.device),
-                info.shape, info.dtype);
+  return staging(v).download(
+      address_[static_cast<size_t>(v.id)], bytes(v), [&](const std::byte* host) {
+        return unpack(host, info.kind, layout_of(options_.device), info.shape, info.dtype);
+      });
 }
 
-double Session::scalar(Value v) const {
-  const Graph::ValueInfo& info = check(v);
-  UNETD_CHECK(info.shape.count() == 1, info.name, " is no scalar");
-  const std::byte* at = address_[static_cast<size_t>(v.id)];
-  if (info.dtype == DType::f64) return *reinterpret_cast<const double*>(at);
-  UNETD_CHECK(info.dtype == DType::f32, info.name, " is ", name_of(info.dtype));
-  return *reinterpret_cast<const float*>(at);
-}
-
-void* Session::data(Value v) {
-  UNETD_CHECK(check(v).kind == Kind::dense, "only dense values can be written in place");
-  return address_[static_cast<size_t>(v.id)];
+std::vector<double> Session::scalars(std::initializer_list<Value> values) const {
+  for (const Value v : values) {
+    const Graph::ValueInfo& value = check(v);
+    UNETD_CHECK(value.shape.count() == 1, value.name, " is no scalar");
+    UNETD_CHECK(value.dtype == DType::f32 || value.dtype == DType::f64, value.name, " is ",
+                name_of(value.dtype));
+    staging(v).begin_download(address_[static_cast<size_t>(v.id)], bytes(v));
+  }
+  std::vector<double> result;
+  for (const Value v : values) {
+    const std::byte* const at = staging(v).finish_download();
+    result.push_back(info(v).dtype == DType::f64 ? *reinterpret_cast<const double*>(at)
+                                                 : *reinterpret_cast<const float*>(at));
+  }
+  return result;
 }
 
 // All bits set is NaN in every floating-point type.
 void Session::poison() {
+  constexpr unsigned char ones = 0xFF;
   const Layout layout = layout_of(options_.device);
   for (size_t i = 0; i < values_.size(); ++i) {
     const Role role = values_[i].role;
     if (role == Role::external || role == Role::input) continue;
-    std::memset(address_[i], 0xFF, bytes_of(values_[i], layout));
+    backend_->fill(address_[i], ones, bytes_of(values_[i], layout), stream_);
   }
 }
 
 void Session::run() {
+  stream_ = backend_->stream();  // throws where the device broke before
   if (options_.separate) poison();
-  using Clock = std::chrono::steady_clock;
+  if (profiling_ || debugging_.sync || debugging_.check_nan) return run_nodes();
+  if (captured_) return captured_->launch(stream_);
+  if (warm_) captured_ = backend_->capture(stream_, [this] { run_nodes(); });
+  warm_ = true;
+  if (captured_) return captured_->launch(stream_);
+  run_nodes();
+}
+
+void Session::run_nodes() {
+  if (debugging_.check_nan) check_inputs();
+  if (profiling_) begin_times();
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    const Step& s = steps_[i];
+    try {
+      issue(i);
+    } catch (const Error& e) {
+      throw Error(
+          str(s.label, " (", s.problem, " by ", s.kernel->implementation(), "): ", e.what()));
+    }
+    if (!debugging_.check_nan) continue;
+    for (const Value v : s.results) {
+      check_finite(v, str(s.problem, " by ", s.kernel->implementation()));
+    }
+  }
+  if (profiling_) add_times();
+}
+
+void Session::issue(size_t step) {
+  const Step& s = steps_[step];
+  const Range range(*backend_, s.label.c_str());
+  s.kernel->run(s.in, s.out, s.workspace, stream_);
+  if (profiling_) times_[step + 1]->record(stream_);
+  if (debugging_.sync) backend_->sync(stream_);
+}
+
+void Session::begin_times() {
+  while (times_.size() <= steps_.size()) times_.push_back(backend_->make_event());
+  times_.front()->record(stream_);
+}
+
+void Session::add_times() {
+  times_.back()->wait();
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    steps_[i].seconds += times_[i + 1]->seconds_since(*times_[i]);
+  }
+}
+
+void Session::check_inputs() {
+  for (size_t i = 0; i < values_.size(); ++i) {
+    if (values_[i].role == Role::input) check_finite({static_cast<int>(i)}, "an input");
+  }
+}
+
+void Session::check_finite(Value v, const std::string& origin) const {
+  const Graph::ValueInfo& value = info(v);
+  const size_t size = bytes(v);
+  const size_t bad = staging({}).download(
+      address_[static_cast<size_t>(v.id)], size,
+      [&](const std::byte* host) { return count_not_finite(host, size, value.dtype); });
+  if (bad == 0) return;
+  throw Error(str(value.name, " (", origin, ") is not finite: ", bad, " of ",
+                  size / size_of(value.dtype), " elements are NaN or infinite"));
+}
+
+void Session::set_profiling(bool on) {
+  profiling_ = on;
   for (Step& s : steps_) {
-    const Clock::time_point start = profiling_ ? Clock::now() : Clock::time_point{};
-    s.kernel->run(s.in, s.out, s.workspace, stream_);
-    if (profiling_) s.seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    if (on) s.seconds = 0;
   }
 }
 

@@ -2,12 +2,24 @@
 // takes one arena, and from then on replays a flat list of calls with fixed pointers. Nothing is
 // allocated in run(). A session is tied to the shapes of its graph; another batch or tile size is
 // another session, on the same external buffers.
+//
+// On a GPU calls return while the device works; what is read waits for it. The first run issues the
+// calls one by one, which lets libraries prepare themselves; the second captures them, and from
+// then on a run is one launch. Three environment variables help to find faults, at the price of
+// speed:
+//   UNETD_SYNC=1          wait after every node, so that a fault is reported with the node's name
+//   UNETD_CHECK_NAN=1     stop at the first node whose result is not finite
+//   UNETD_VERBOSE=time    time every node, and log the sums at the session's end
 #pragma once
 
 #include "engine/autograd/graph.h"
+#include "engine/memory/buffer.h"
 #include "engine/memory/plan.h"
 
+#include <initializer_list>
+#include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -40,11 +52,13 @@ class Session {
   void write(Value v, const Tensor& tensor);
   // Copies an input, output or external value to the host.
   Tensor read(Value v) const;
-  // The one element of a scalar output, as double.
-  double scalar(Value v) const;
-  // A dense input in place, for small things that change from step to step.
-  void* data(Value v);
+  // The one element of a scalar output, as double. Several together wait only once.
+  double scalar(Value v) const { return scalars({v}).front(); }
+  std::vector<double> scalars(std::initializer_list<Value> values) const;
+  // All bytes of a dense value, for small things that change from step to step.
+  void write_dense(Value v, std::span<const std::byte> content);
 
+  // Throws Error, with the node's name, when a node fails.
   void run();
 
   const MemoryReport& memory() const { return memory_; }
@@ -52,15 +66,28 @@ class Session {
     std::string label, problem, implementation;
     double seconds = 0;  // of all profiled runs together
   };
-  // One entry a node, in order of execution. Times are taken while profiling is on.
+  // One entry a node, in order of execution. Times are the device's, taken while profiling is on.
   std::vector<NodeReport> report() const;
-  void set_profiling(bool on) { profiling_ = on; }
+  // Switching it on begins at zero.
+  void set_profiling(bool on);
 
  private:
   struct Step;
+  struct Debugging {  // switches from the environment
+    bool sync = false, check_nan = false;
+  };
   void bind_memory(const Graph& graph, const MemoryPlan& plan, bool separate);
   void poison();
+  void run_nodes();
+  void issue(size_t step);
+  void begin_times();
+  void add_times();
+  void check_inputs();
+  void check_finite(Value v, const std::string& origin) const;
   const Graph::ValueInfo& check(Value v) const;
+  const Graph::ValueInfo& info(Value v) const { return values_[static_cast<size_t>(v.id)]; }
+  size_t bytes(Value v) const;
+  Staging& staging(Value v) const;
 
   SessionOptions options_;
   std::vector<Graph::ValueInfo> values_;
@@ -68,8 +95,13 @@ class Session {
   std::vector<Step> steps_;
   std::vector<Buffer> memory_blocks_;
   MemoryReport memory_;
+  Backend* backend_;
   Stream stream_;
-  bool profiling_ = false;
+  mutable std::map<int, Staging> staging_;  // by value; that of no value serves check_finite
+  Debugging debugging_;
+  bool profiling_ = false, warm_ = false;
+  std::vector<std::unique_ptr<Event>> times_;  // before the first node and after each
+  std::unique_ptr<CapturedWork> captured_;
 };
 
 }  // namespace unetd

@@ -14,6 +14,12 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// Memory of a device ran out; the text says how much was wanted. Whoever chose the sizes adds the
+// remedy.
+struct OutOfMemory : Error {
+  using Error::Error;
+};
+
 // Input the user can mend: a file, its content, a folder. The text names it and the remedy. Exit
 // code 1.
 struct UserError : Error {
@@ -32,6 +38,16 @@ std::string str(const T&... parts) {
   std::ostringstream out;
   (out << ... << parts);
   return out.str();
+}
+
+// make(), with `remedy` added to the message where memory runs out.
+template <class Make>
+auto with_remedy(const char* remedy, Make&& make) {
+  try {
+    return make();
+  } catch (const OutOfMemory& e) {
+    throw OutOfMemory(str(e.what(), "; ", remedy));
+  }
 }
 
 }  // namespace unetd

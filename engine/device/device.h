@@ -19,11 +19,12 @@ constexpr std::string_view name_of(DeviceType d) {
 // The queue that kernels are issued to. On cpu and simt they run at once.
 struct Stream {
   DeviceType device = DeviceType::cpu;
-  void* native = nullptr;
+  void* native = nullptr;  // cudaStream_t
 };
 
-// "auto", "cpu", "simt", "cuda" or "cuda:N" -> the device. Throws UsageError for another word and
-// UserError when that device is not there.
+// "auto", "cpu", "simt", "cuda" or "cuda:N" -> the device, opened for this process. "auto" is the
+// first GPU where there is one, else the CPU; where a build with CUDA finds none, it says why once.
+// Throws UsageError for another word and UserError when that device is not there.
 DeviceType open_device(std::string_view name);
 
 // The processor's model name, as the operating system tells it.

@@ -2,6 +2,8 @@
 // instead.
 #pragma once
 
+#include "engine/device/cuda_error.h"
+
 #include <type_traits>
 
 #include <cuda_runtime.h>
@@ -16,25 +18,21 @@ inline namespace UNETD_GPU {
 
 inline constexpr DeviceType device = DeviceType::cuda;
 
-inline void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess) throw Error(str("cuda: ", what, ": ", cudaGetErrorString(status)));
-}
-
 template <class... P, class... A>
 void launch(void (*kernel)(P...), Dim grid, Dim block, size_t dynamic_bytes, const Stream& stream,
             A... args) {
   constexpr size_t without_opt_in = size_t{48} << 10;
   if (dynamic_bytes > without_opt_in) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(dynamic_bytes)),
-          "dynamic shared memory");
+    unetd::cuda::check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                            static_cast<int>(dynamic_bytes)),
+                       "dynamic shared memory");
   }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(grid.x, grid.y, grid.z);
   config.blockDim = dim3(block.x, block.y, block.z);
   config.dynamicSmemBytes = dynamic_bytes;
   config.stream = static_cast<cudaStream_t>(stream.native);
-  check(cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...), "kernel launch");
+  unetd::cuda::check(cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...), "kernel launch");
 }
 
 template <class T>

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <span>
 
 namespace unetd {
 
@@ -32,6 +33,16 @@ class GuardedBuffer {
 
   std::byte* data() const { return memory_.get() + zone; }
   size_t bytes() const { return bytes_; }
+
+  // For the copy to a GPU and back, which takes the red zones along.
+  template <class Use>
+  void with_zones(Use&& use) const {
+    allow_zones();
+    use(std::span(front(), zone + bytes_ + zone));
+    simt::sanitizer::forbid(front(), zone);
+    simt::sanitizer::forbid(back(), zone);
+  }
+  size_t offset() const { return zone; }  // of data() in that memory
 
   // Are both red zones as they were?
   bool intact() const {

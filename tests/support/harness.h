@@ -3,6 +3,7 @@
 // differ, results that differ from the reference in f64.
 #pragma once
 
+#include "engine/memory/buffer.h"
 #include "kernels/simt/simt.h"
 #include "tests/support/cases.h"
 #include "tests/support/compare.h"
@@ -10,6 +11,9 @@
 #include "tests/support/guarded.h"
 
 #include <algorithm>
+#include <deque>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,16 +42,48 @@ inline bool same_bytes(const GuardedBuffer& a, const GuardedBuffer& b) {
   return std::memcmp(a.data(), b.data(), a.bytes()) == 0;
 }
 
+// What a kernel on `device` works with in place of a guarded buffer: on cpu and simt the buffer
+// itself, so that the address sanitizer sees every access; on a GPU a copy of it, red zones and
+// all, which goes back when the kernel has run.
+class OnDevice {
+ public:
+  OnDevice(const GuardedBuffer& home, DeviceType device) : home_(home) {
+    if (device != DeviceType::cuda) return;
+    staging_.emplace(device);
+    home_.with_zones([&](std::span<std::byte> all) {
+      copy_ = Buffer(device, all.size());
+      staging_->upload(copy_.data(), all.size(),
+                       [&](std::byte* host) { std::ranges::copy(all, host); });
+    });
+  }
+  std::byte* data() const { return staging_ ? copy_.data() + home_.offset() : home_.data(); }
+  void bring_home() {
+    if (!staging_) return;
+    home_.with_zones([&](std::span<std::byte> all) {
+      staging_->download(copy_.data(), all.size(),
+                         [&](const std::byte* host) { std::copy_n(host, all.size(), all.data()); });
+    });
+  }
+
+ private:
+  const GuardedBuffer& home_;
+  std::optional<Staging> staging_;
+  Buffer copy_;
+};
+
 // Runs the kernel in place on `data`. Returns whether the workspace's red zones were left alone.
 template <class P>
 bool run_on(const P& problem, const Kernel<P>& kernel, DeviceType device, const DeviceData& data) {
+  const GuardedBuffer workspace(kernel.workspace());
+  std::deque<OnDevice> all;  // inputs, outputs, workspace
   std::vector<const void*> in;
   std::vector<void*> out;
-  for (const GuardedBuffer& b : data.in) in.push_back(b.data());
-  for (const GuardedBuffer& b : data.out) out.push_back(b.data());
-  const GuardedBuffer workspace(kernel.workspace());
-  Stream stream{device};
-  kernel.run(problem.bind(in, out), workspace.data(), stream);
+  for (const GuardedBuffer& b : data.in) in.push_back(all.emplace_back(b, device).data());
+  for (const GuardedBuffer& b : data.out) out.push_back(all.emplace_back(b, device).data());
+  std::byte* const scratch = all.emplace_back(workspace, device).data();
+  Stream stream = backend(device).stream();
+  kernel.run(problem.bind(in, out), scratch, stream);
+  for (OnDevice& b : all) b.bring_home();
   return workspace.intact();
 }
 

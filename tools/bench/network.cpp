@@ -12,6 +12,8 @@
 namespace unetd::bench {
 namespace {
 
+constexpr int warm_ups = 2;  // a GPU's second run is the one that captures
+
 // The network recorded for inference.
 struct Inference {
   Params params;
@@ -65,8 +67,8 @@ Tensor random_labels(const NetworkOptions& o) {
 template <class Run>
 NetworkTiming time_rounds(const NetworkOptions& o, Session& session, Run&& run) {
   NetworkTiming timing;
-  run();
-  session.set_profiling(o.profile);
+  for (int i = 0; i < warm_ups; ++i) run();
+  if (o.profile) session.set_profiling(true);
   for (int64_t i = 0; i < o.rounds; ++i) timing.seconds.push_back(seconds_of(run));
   timing.arena = session.memory().arena;
   timing.nodes = session.report();
@@ -78,7 +80,7 @@ NetworkTiming time_rounds(const NetworkOptions& o, Session& session, Run&& run) 
 
 NetworkTiming time_step(const NetworkOptions& o) {
   const Tensor image = random_image(o), labels = random_labels(o);
-  Trainer trainer(o.config, o.model, image.shape(), o.rounds + 1, {});
+  Trainer trainer(o.config, o.model, image.shape(), o.rounds + warm_ups, {});
   NetworkTiming timing = time_rounds(o, trainer.session(), [&] { trainer.train(image, labels); });
   const Inference forward(o, unet_params(o.model, DeviceType::cpu, Mode::folded));
   const std::vector<double> flops = convolution_flops(forward.graph);

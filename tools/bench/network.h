@@ -19,7 +19,7 @@ struct NetworkOptions {
 };
 
 struct NetworkTiming {
-  std::vector<double> seconds;             // of each round; a warm-up before them is not counted
+  std::vector<double> seconds;             // of each round; two that warm up before are not counted
   double flops = 0;                        // of the convolutions of one round, by their definition
   size_t arena = 0;                        // bytes
   std::vector<Session::NodeReport> nodes;  // per round; times only with `profile`

@@ -10,13 +10,11 @@
 namespace unetd::bench {
 namespace {
 
-constexpr DeviceType cpu = DeviceType::cpu;
-
 // The buffers of one problem, filled as its cases say and shared by all implementations: those in
 // place go on from what the run before left.
 class CaseData {
  public:
-  explicit CaseData(const Signature& signature) {
+  CaseData(const Signature& signature, DeviceType device) : device_(device), staging_(device) {
     const HostData host = make_data(signature);
     for (size_t i = 0; i < signature.in.size(); ++i) {
       in_.push_back(place(signature.in[i], host.in[i]));
@@ -30,12 +28,17 @@ class CaseData {
 
  private:
   std::byte* place(const BufferSpec& spec, const Tensor& content) {
-    const Layout layout = layout_of(cpu);
-    const Buffer& buffer = buffers_.emplace_back(cpu, storage_bytes(spec, layout));
-    if (!content.empty()) pack(content, spec.kind, layout, buffer.data());
+    const Layout layout = layout_of(device_);
+    const Buffer& buffer = buffers_.emplace_back(device_, storage_bytes(spec, layout));
+    if (!content.empty()) {
+      staging_.upload(buffer.data(), buffer.bytes(),
+                      [&](std::byte* host) { pack(content, spec.kind, layout, host); });
+    }
     return buffer.data();
   }
 
+  DeviceType device_;
+  Staging staging_;
   std::vector<Buffer> buffers_;
   std::vector<const void*> in_;
   std::vector<void*> out_;
@@ -43,31 +46,34 @@ class CaseData {
 
 template <class P>
 OpTiming time_implementation(const Impl<P>& impl, const P& problem, const CaseData& data,
-                             double budget) {
+                             const OpsOptions& options) {
   const std::unique_ptr<Kernel<P>> kernel = impl.make(problem);
-  const Buffer workspace(cpu, kernel->workspace());
+  const Buffer workspace(options.device, kernel->workspace());
   const typename P::Buffers buffers = problem.bind(data.in(), data.out());
-  Stream stream{cpu};
-  const std::vector<double> seconds =
-      repeat(budget, flush_caches, [&] { kernel->run(buffers, workspace.data(), stream); });
+  Backend& device = backend(options.device);
+  Stream stream = device.stream();
+  const DeviceTimer timer(device);
+  const std::vector<double> seconds = repeat(
+      options.seconds, [&] { flush_caches(options.device); },
+      [&] { return timer([&] { kernel->run(buffers, workspace.data(), stream); }); });
   return {std::string(impl.name), median(seconds), seconds.size()};
 }
 
 template <class P>
 void time_cases(const OpsOptions& options, const std::function<void(const OpCase&)>& done) {
   for (const P& problem : cases<P>().perf) {
-    OpCase result{P::name, text_of(problem), static_cast<double>(bytes(problem, cpu)),
+    OpCase result{P::name, text_of(problem), static_cast<double>(bytes(problem, options.device)),
                   static_cast<double>(flops(problem))};
     if (result.text.find(options.filter) == std::string::npos) continue;
     std::vector<const Impl<P>*> wanted;
-    for (const Impl<P>& impl : impls<P>(cpu)) {
+    for (const Impl<P>& impl : impls<P>(options.device)) {
       const bool named = options.impl.empty() || impl.name == options.impl;
       if (named && impl.reject(problem) == nullptr) wanted.push_back(&impl);
     }
     if (wanted.empty()) continue;
-    const CaseData data(describe(problem));
+    const CaseData data(describe(problem), options.device);
     for (const Impl<P>* impl : wanted) {
-      result.timings.push_back(time_implementation(*impl, problem, data, options.seconds));
+      result.timings.push_back(time_implementation(*impl, problem, data, options));
     }
     done(result);
   }
@@ -82,7 +88,8 @@ const OpTiming& OpCase::fastest() const {
 }
 
 double OpCase::share_of_peak(const OpTiming& timing, const Peak& peak) const {
-  return std::max(bytes / peak.bytes, flops / peak.flops) / timing.seconds;
+  const double computing = peak.flops > 0 ? flops / peak.flops : 0;
+  return std::max(bytes / peak.bytes, computing) / timing.seconds;
 }
 
 void time_ops(const OpsOptions& options, const std::function<void(const OpCase&)>& done) {

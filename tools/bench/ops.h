@@ -10,6 +10,7 @@
 namespace unetd::bench {
 
 struct OpsOptions {
+  DeviceType device = DeviceType::cpu;
   std::string filter;    // part of the case's text; empty: all
   std::string impl;      // this implementation only; empty: all
   double seconds = 0.5;  // for each implementation of each case
@@ -34,7 +35,7 @@ struct OpCase {
   double share_of_peak(const OpTiming& timing, const Peak& peak) const;
 };
 
-// Calls `done` after each case on the CPU. Kernels must be registered.
+// Calls `done` after each case. Kernels must be registered.
 void time_ops(const OpsOptions& options, const std::function<void(const OpCase&)>& done);
 
 }  // namespace unetd::bench

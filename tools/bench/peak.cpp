@@ -81,11 +81,33 @@ double peak_bytes() {
   return 3.0 * static_cast<double>(bytes) / seconds;
 }
 
+double copied_bytes(DeviceType device) {
+  const Buffer from(device, triad_bytes / 2);
+  Buffer to(device, from.bytes());
+  const DeviceTimer timer(backend(device));
+  double best = timer([&] { copy(from, to); });
+  for (int i = 0; i < 6; ++i) best = std::min(best, timer([&] { copy(from, to); }));
+  return 2.0 * static_cast<double>(from.bytes()) / best;
+}
+
+void flush_gpu() {
+  constexpr size_t more_than_level2 = size_t{256} << 20;
+  static const Buffer memory(DeviceType::cuda, more_than_level2);
+  static unsigned char value = 0;
+  Backend& gpu = backend(DeviceType::cuda);
+  gpu.fill(memory.data(), ++value, memory.bytes(), gpu.stream());
+  gpu.sync(gpu.stream());
+}
+
 }  // namespace
 
-Peak measure_peak() { return {peak_flops(), peak_bytes()}; }
+Peak measure_peak(DeviceType device) {
+  if (device == DeviceType::cpu) return {peak_flops(), peak_bytes()};
+  return {0, copied_bytes(device)};
+}
 
-void flush_caches() {
+void flush_caches(DeviceType device) {
+  if (device == DeviceType::cuda) return flush_gpu();
   constexpr long unknown = 2L << 20;  // where the system does not tell the size
   static const auto part =
       static_cast<size_t>(2 * std::max(unknown, sysconf(_SC_LEVEL2_CACHE_SIZE)));

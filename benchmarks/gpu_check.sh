@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can show, in one call: builds engine, kernels and unetd-bench, runs the tests
+# that use a GPU, a part of them under compute-sanitizer, and writes timings to benchmarks/results/
+# (gpu_ops.json, gpu_step.json, gpu_infer.json, and against_pytorch_gpu.json where there is PyTorch).
+#
+#   bash benchmarks/gpu_check.sh                            all of it
+#   STEPS="build tests" bash benchmarks/gpu_check.sh        parts: build tests sanitizer bench pytorch
+#   bash benchmarks/gpu_check.sh pack FOLDER                collects the packages below from a machine that
+#                                                           has them, for one that has not
+#
+# The machine needs: an NVIDIA driver, the CUDA toolkit (nvcc, compute-sanitizer), CMake 3.25, g++ 12 or
+# later. GDAL, oneDNN and a network are not needed. These packages are: Eigen 3, yaml-cpp, CLI11,
+# nlohmann-json and Catch2 2; where they are not installed, DEPS names a folder that `pack` made.
+#
+# From the environment:
+#   DEPS    folder of packages (build/gpu_packages where that exists)
+#   ARCH    what to compile for (native: this machine's GPU)
+#   OUT     folder of the results (benchmarks/results)
+#   PYTHON  a Python with torch (python3)
+#   CASES   of against_pytorch.py (31M-step-b4,31M-infer-b4)
+#   JOBS    of the build (all cores)
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+build=$root/build/gpu
+OUT=${OUT:-$root/benchmarks/results}
+
+say() { echo "== $*" >&2; }
+
+# pack FOLDER: headers, CMake files and yaml-cpp's library, as they lie under /usr. The CMake files find
+# theirs by their own place, so that the folder may lie anywhere.
+pack() {
+  local package
+  mkdir -p "$1"
+  for package in libeigen3-dev libyaml-cpp-dev libyaml-cpp0.7 libcli11-dev nlohmann-json3-dev catch2; do
+    dpkg -L "$package" | grep -E '^/usr/(include|lib|share/(cmake|eigen3))/' |
+      while read -r file; do
+        if [[ ! -d $file || -h $file ]]; then echo "${file#/usr/}"; fi
+      done | tar -C /usr -cf - -T - | tar -C "$1" -xf -
+  done
+  say "packed $(du -sh "$1" | cut -f1) into $1"
+}
+
+build() {
+  local packages=()
+  DEPS=${DEPS:-$root/build/gpu_packages}
+  if [[ -d $DEPS ]]; then
+    DEPS=$(cd "$DEPS" && pwd)
+    packages=(-DCMAKE_PREFIX_PATH="$DEPS" -DCMAKE_LIBRARY_ARCHITECTURE=x86_64-linux-gnu
+              -DCMAKE_BUILD_RPATH="$DEPS/lib/x86_64-linux-gnu")
+  fi
+  (cd "$root" && cmake --preset gpu "${packages[@]}" -DCMAKE_CUDA_ARCHITECTURES="${ARCH:-native}" \
+    -G "$(command -v ninja >/dev/null && echo Ninja || echo "Unix Makefiles")" >&2)
+  cmake --build "$build" --parallel "${JOBS:-$(nproc)}" >&2
+}
+
+# A test that finds no GPU passes with a note, which here would prove nothing.
+tests() {
+  local log=$build/gpu_tests.log
+  "$build/unetd_tests" "[gpu]" | tee "$log" >&2
+  if grep -q '^skipped:' "$log"; then
+    say "no GPU was used"
+    return 1
+  fi
+}
+
+sanitizer() {
+  local tool
+  for tool in memcheck racecheck synccheck initcheck; do
+    say "compute-sanitizer --tool $tool"
+    compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/unetd_tests" "[device][gpu]" >&2
+  done
+}
+
+bench() {
+  mkdir -p "$OUT"
+  local network=(--device cuda --width 64 --size 256 --batch 16 --rounds 20)
+  "$build/unetd-bench" ops --device cuda --seconds 0.2 --json "$OUT/gpu_ops.json"
+  "$build/unetd-bench" step "${network[@]}" --json "$OUT/gpu_step.json"
+  "$build/unetd-bench" infer "${network[@]}" --json "$OUT/gpu_infer.json"
+}
+
+pytorch() {
+  if ! "${PYTHON:-python3}" -c 'import torch; assert torch.cuda.is_available()'; then
+    say "PyTorch with CUDA is missing: no comparison"
+    return 1
+  fi
+  "${PYTHON:-python3}" "$root/benchmarks/against_pytorch.py" --device cuda --build "$build" \
+    --cases "${CASES:-31M-step-b4,31M-infer-b4}" --runs 20 --json "$OUT/against_pytorch_gpu.json"
+}
+
+if [[ ${1:-} == pack ]]; then
+  pack "${2:-$root/build/gpu_packages}"
+  exit
+fi
+failed=()
+for step in ${STEPS:-build tests sanitizer bench pytorch}; do
+  say "$step"
+  set +e  # in a condition the step's own errors would not end it
+  (
+    set -e
+    "$step"
+  )
+  status=$?
+  set -e
+  if ((status != 0)); then failed+=("$step"); fi
+  if [[ ${failed[*]-} == build ]]; then break; fi  # nothing else can run
+done
+if ((${#failed[@]} > 0)); then
+  say "FAILED: ${failed[*]}"
+  exit 1
+fi
+say "all passed"

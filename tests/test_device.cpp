@@ -1,0 +1,364 @@
+// Devices: which there are, how data reach them, and what is said when something is missing. What
+// needs no GPU is tested on simt, whose transfers go the way a GPU's go.
+#include "engine/autograd/ops.h"
+#include "engine/autograd/session.h"
+#include "engine/base/log.h"
+#include "engine/base/rng.h"
+#include "engine/device/backend.h"
+#include "engine/op/maxpool2x2.h"
+#include "engine/op/optimizer.h"
+#include "kernels/register.h"
+#include "tests/support/gpu.h"
+#include "tests/support/random.h"
+#include "tests/support/temp_folder.h"
+#include "unet/checkpoint.h"
+#include "unet/trainer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include <catch2/catch.hpp>
+
+using namespace unetd;
+
+namespace {
+
+// An environment variable for as long as the object lives.
+class Environment {
+ public:
+  Environment(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+  ~Environment() { unsetenv(name_); }
+
+ private:
+  const char* name_;
+};
+
+// Log lines for as long as the object lives.
+class Log {
+ public:
+  Log() {
+    set_log_sink([this](LogLevel, const std::string& line) { lines.push_back(line); });
+  }
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+  ~Log() { set_log_sink({}); }
+
+  std::vector<std::string> lines;
+};
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.bytes() == b.bytes() && std::memcmp(a.data(), b.data(), a.bytes()) == 0;
+}
+
+// Max-pooling: an operation that every device has.
+struct Pooling {
+  Graph graph;
+  Value x, y;
+  static constexpr Shape image{2, 6, 10, 8};
+
+  Pooling() {
+    register_kernels();
+    x = graph.input(image, DType::f32, "image");
+    y = max_pool2x2(graph, x);
+    graph.mark_output(y);
+  }
+  Tensor run(Session& session, const Tensor& input) const {
+    session.write(x, input);
+    session.run();
+    return session.read(y);
+  }
+};
+
+UNetConfig small_unet() {
+  UNetConfig c;
+  c.in_channels = 3;
+  c.classes = 2;
+  c.width = 4;
+  c.depth = 1;
+  return c;
+}
+
+}  // namespace
+
+TEST_CASE("only known words name a device", "[device]") {
+  CHECK(open_device("cpu") == DeviceType::cpu);
+  CHECK(open_device("simt") == DeviceType::simt);
+  CHECK_THROWS_WITH(open_device("tpu"), Catch::Contains("auto, cpu, cuda, cuda:N, simt"));
+  for (const char* name : {"cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:99999999999"}) {
+    INFO(name);
+    CHECK_THROWS_AS(open_device(name), UsageError);
+  }
+}
+
+TEST_CASE("every device runs a session again and again, with the same bits", "[device][gpu]") {
+  const Pooling net;
+  const Tensor first = random_image(Pooling::image, 1), second = random_image(Pooling::image, 2);
+  Session on_cpu(net.graph, {});
+  const Tensor want_first = net.run(on_cpu, first), want_second = net.run(on_cpu, second);
+  CHECK_FALSE(same_bits(want_first, want_second));
+  std::vector<DeviceType> devices{DeviceType::simt};
+  if (gpu_is_there()) devices.push_back(DeviceType::cuda);
+  for (const DeviceType device : devices) {
+    for (const bool separate : {false, true}) {
+      INFO(name_of(device) << ", separate " << separate);
+      Session session(net.graph, {.device = device, .separate = separate});
+      // A GPU runs the first plainly, captures the second and replays the third.
+      CHECK(same_bits(net.run(session, first), want_first));
+      CHECK(same_bits(net.run(session, second), want_second));
+      CHECK(same_bits(net.run(session, first), want_first));
+    }
+  }
+}
+
+TEST_CASE("profiling and debugging runs give the same bits on every device", "[device][gpu]") {
+  const Pooling net;
+  const Tensor image = random_image(Pooling::image, 1);
+  Session plain(net.graph, {});
+  const Tensor want = net.run(plain, image);
+  const Environment sync("UNETD_SYNC", "1"), nan("UNETD_CHECK_NAN", "1");
+  std::vector<DeviceType> devices{DeviceType::cpu, DeviceType::simt};
+  if (gpu_is_there()) devices.push_back(DeviceType::cuda);
+  for (const DeviceType device : devices) {
+    INFO(name_of(device));
+    Session session(net.graph, {.device = device});
+    session.set_profiling(true);
+    CHECK(same_bits(net.run(session, image), want));
+    CHECK(session.report().front().seconds > 0);
+  }
+}
+
+TEST_CASE("staging brings data there and back", "[device][gpu]") {
+  std::vector<DeviceType> devices{DeviceType::cpu, DeviceType::simt};
+  if (gpu_is_there()) devices.push_back(DeviceType::cuda);
+  for (const DeviceType device : devices) {
+    INFO(name_of(device));
+    CHECK(backend(device).host_reaches_memory() == (device == DeviceType::cpu));
+    Staging staging(device);
+    for (const size_t bytes : {size_t{5}, size_t{100'000}, size_t{1}}) {
+      const Buffer there(device, bytes);
+      Buffer copied(device, bytes);
+      staging.upload(there.data(), bytes, [&](std::byte* host) { std::memset(host, 0x5A, bytes); });
+      copy(there, copied);
+      const bool same = staging.download(copied.data(), bytes, [&](const std::byte* host) {
+        return std::all_of(host, host + bytes, [](std::byte b) { return b == std::byte{0x5A}; });
+      });
+      CHECK(same);
+    }
+    Buffer small(device, 8);
+    CHECK_THROWS_WITH(copy(Buffer(device, 16), small), Catch::Contains("16 bytes"));
+  }
+}
+
+TEST_CASE("memory begins as zeros on every device", "[device][gpu]") {
+  std::vector<DeviceType> devices{DeviceType::cpu, DeviceType::simt};
+  if (gpu_is_there()) devices.push_back(DeviceType::cuda);
+  for (const DeviceType device : devices) {
+    constexpr size_t bytes = (size_t{4} << 20) + 12;
+    for (int round = 0; round < 2; ++round) {  // the second finds what the first left
+      const Buffer memory(device, bytes);
+      Staging staging(device);
+      CHECK(staging.download(memory.data(), bytes, [&](const std::byte* host) {
+        return std::all_of(host, host + bytes, [](std::byte b) { return b == std::byte{0}; });
+      }));
+      backend(device).fill(memory.data(), 0xFF, bytes, backend(device).stream());
+    }
+  }
+}
+
+TEST_CASE("scalars are read together, and only scalars", "[session]") {
+  register_kernels();
+  constexpr int64_t count = 9;
+  Graph g;
+  const Value x = g.input({1, 1, 1, count}, DType::f32, "x", Kind::dense);
+  const Value one = g.value({1, 1, 1, 1}, DType::f32, "one", Kind::dense);
+  const Value two = g.value({1, 1, 1, 1}, DType::f32, "two", Kind::dense);
+  g.emit(GlobalNorm{count}, {x}, {one});
+  g.emit(GlobalNorm{count - 5}, {x}, {two});
+  g.mark_output(one);
+  g.mark_output(two);
+  Session session(g, {});
+  std::vector<float> values(count, 2.0F);
+  session.write_dense(x, std::as_bytes(std::span(values)));
+  session.run();
+  CHECK(session.scalars({one, two}) == std::vector<double>{6, 4});
+  CHECK(session.scalar(two) == 4);
+  CHECK_THROWS_WITH(session.scalar(x), Catch::Contains("no scalar"));
+  values.pop_back();
+  CHECK_THROWS_WITH(session.write_dense(x, std::as_bytes(std::span(values))),
+                    Catch::Contains("36 bytes, given 32"));
+}
+
+TEST_CASE("UNETD_CHECK_NAN names what is not finite first", "[device]") {
+  register_kernels();
+  const Environment nan("UNETD_CHECK_NAN", "1");
+  const Pooling net;
+  Tensor image = random_image(Pooling::image, 1);
+  image.span<float>()[7] = std::numeric_limits<float>::quiet_NaN();
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    Session session(net.graph, {.device = device});
+    CHECK_THROWS_WITH(net.run(session, image), Catch::Contains("image (an input) is not finite") &&
+                                                   Catch::Contains("1 of "));
+  }
+  // Finite inputs whose convolution overflows, before other nodes hide or spread that.
+  Graph g;
+  const Value x = g.input({1, 4, 4, 3}, DType::f32, "x");
+  const Value w = g.input({2, 3, 3, 3}, DType::f32, "w", Kind::filter);
+  const Value y = relu(g, conv2d(g, x, w, {}, {.stride = 1, .pad = 1}));
+  g.mark_output(y);
+  Session session(g, {.kernels = KernelChoice("*=ref")});
+  Tensor large({1, 4, 4, 3}, DType::f32), filter({2, 3, 3, 3}, DType::f32);
+  std::ranges::fill(large.span<float>(), 1e30F);
+  std::ranges::fill(filter.span<float>(), -1e30F);
+  session.write(x, large);
+  session.write(w, filter);
+  CHECK_THROWS_WITH(session.run(), Catch::Contains("conv2d by ref) is not finite"));
+}
+
+TEST_CASE("UNETD_VERBOSE=time tells every node's time at the session's end", "[device]") {
+  const Environment verbose("UNETD_VERBOSE", "time");
+  const Pooling net;
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    Log log;
+    {
+      Session session(net.graph, {.device = device});
+      net.run(session, random_image(Pooling::image, 1));
+    }
+    REQUIRE(log.lines.size() == 1);
+    CHECK(log.lines[0].find("maxpool2x2") != std::string::npos);
+    CHECK(log.lines[0].ends_with(" s"));
+  }
+}
+
+TEST_CASE("a node that fails is named", "[device]") {
+  struct Failing final : Kernel<MaxPool2x2> {
+    void run(const MaxPool2x2::Buffers&, void*, Stream&) const override { throw Error("broken"); }
+  };
+  const Pooling net;
+  auto& list = impls<MaxPool2x2>(DeviceType::cpu);
+  list.push_back({"failing", take_all<MaxPool2x2>,
+                  [](const MaxPool2x2&) -> std::unique_ptr<Kernel<MaxPool2x2>> {
+                    return std::make_unique<Failing>();
+                  }});
+  Session session(net.graph, {.kernels = KernelChoice("maxpool2x2=failing")});
+  list.pop_back();
+  CHECK_THROWS_WITH(session.run(), Catch::Contains("maxpool2x2 by failing): broken"));
+}
+
+TEST_CASE("memory that runs out says how much was wanted, and which key to lower", "[device]") {
+  register_kernels();
+  constexpr size_t far_too_much = size_t{1} << 60;
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    CHECK_THROWS_AS(Buffer(device, far_too_much), OutOfMemory);
+    CHECK_THROWS_WITH(
+        Buffer(device, far_too_much),
+        Catch::Contains(str(far_too_much >> 20, " MiB wanted")) && Catch::Contains("MiB free"));
+  }
+  Config config;
+  config.runtime.device = "cpu";
+  config.runtime.kernels = "*=ref";
+  constexpr int64_t batch = int64_t{1} << 34;
+  CHECK_THROWS_WITH(Trainer(config, small_unet(), {batch, 64, 64, 3}, 1, {}),
+                    Catch::Contains("MiB wanted") && Catch::Contains("training.batch"));
+}
+
+TEST_CASE("parameters are the same on every device, and so are checkpoints", "[device][gpu]") {
+  register_kernels();
+  Config config;
+  config.runtime.device = "cpu";
+  config.training.seed = 7;
+  config.training.ema_decay = 0.9;
+  const UNetConfig c = small_unet();
+  const TempFolder folder;
+  const Trainer trainer(config, c, {1, 8, 8, 3}, 1, {});
+  save_checkpoint(folder / "cpu.ckpt", trainer, {}, false);
+  std::vector<DeviceType> devices{DeviceType::simt};
+  if (gpu_is_there()) devices.push_back(DeviceType::cuda);
+  for (const DeviceType device : devices) {
+    Params started = unet_params(c, device), loaded = unet_params(c, device);
+    started.initialise(7);
+    Checkpoint(folder / "cpu.ckpt").load(loaded);
+    const Params folded = fold_batch_norm(loaded, c, device);
+    const Params folded_on_cpu = fold_batch_norm(trainer.params(), c, DeviceType::cpu);
+    for (const ParamSpec& s : started.specs()) {
+      INFO(name_of(device) << " " << s.name);
+      CHECK(same_bits(started.read(s.name), trainer.params().read(s.name)));
+      CHECK(same_bits(loaded.read(s.name), trainer.params().read(s.name)));
+    }
+    for (const ParamSpec& s : folded.specs()) {
+      CHECK(same_bits(folded.read(s.name), folded_on_cpu.read(s.name)));
+    }
+  }
+}
+
+TEST_CASE("a network trains on the GPU as it does on the CPU", "[device][gpu]") {
+  register_kernels();
+  if (!gpu_is_there()) return;
+  UNetConfig c;
+  c.in_channels = 13;
+  c.classes = 4;
+  c.width = 16;
+  c.depth = 2;
+  const Shape shape{2, 32, 32, c.in_channels};
+  Config config;
+  config.training.ema_decay = 0.9;
+  config.runtime.device = "cpu";
+  Trainer on_cpu(config, c, shape, 10, {});
+  config.runtime.device = "cuda";
+  Trainer on_gpu(config, c, shape, 10, {});
+  Tensor labels({shape.n, shape.h, shape.w, 1}, DType::u8);
+  Rng rng(3);
+  for (uint8_t& label : labels.span<uint8_t>()) label = static_cast<uint8_t>(rng.below(4));
+  constexpr double apart = 1e-3;  // roundings grow from step to step
+  for (int step = 0; step < 4; ++step) {
+    const Tensor image = random_image(shape, static_cast<uint64_t>(step));
+    const StepResult want = on_cpu.train(image, labels), got = on_gpu.train(image, labels);
+    INFO("step " << step);
+    CHECK(got.loss == Approx(want.loss).epsilon(apart));
+    CHECK(got.grad_norm == Approx(want.grad_norm).epsilon(apart));
+    Confusion ignored(c.classes);
+    CHECK(on_gpu.evaluate(image, labels, ignored) ==
+          Approx(on_cpu.evaluate(image, labels, ignored)).epsilon(apart));
+  }
+}
+
+TEST_CASE("what a device's kernels lack is told with the node and the reasons", "[device]") {
+  register_kernels();
+  Graph g;
+  // Three channels fill no 16-byte pack, and max-pooling has no other kernel on simt.
+  g.mark_output(max_pool2x2(g, g.input({1, 4, 4, 3}, DType::f32, "narrow")));
+  CHECK_THROWS_WITH(Session(g, {.device = DeviceType::simt}),
+                    Catch::Contains("no implementation of maxpool2x2 on simt") &&
+                        Catch::Contains("16-byte packs"));
+}
+
+// --- the CUDA library --------------------------------------------------------------------------
+
+#if UNETD_HAVE_CUDA
+
+TEST_CASE("loading the CUDA library fills the program's own lists", "[device]") {
+  register_kernels();
+  REQUIRE_FALSE(cuda_library_file().empty());
+  REQUIRE(load_cuda().empty());
+  REQUIRE(load_cuda().empty());  // a second call adds nothing
+  const auto& list = impls<MaxPool2x2>(DeviceType::cuda);
+  REQUIRE(list.size() == 1);
+  CHECK(list[0].name == "cuda");
+  CHECK(list[0].reject({.x = {1, 4, 4, 8}}) == nullptr);
+  CHECK(list[0].make({.x = {1, 4, 4, 8}}) != nullptr);
+}
+
+TEST_CASE("a GPU that is not there is a reason, not a crash", "[device]") {
+  register_kernels();
+  if (gpu_is_there()) {
+    CHECK_THROWS_WITH(open_device("cuda:4096"), Catch::Contains("already"));
+    return;
+  }
+  CHECK_THROWS_WITH(open_device("cuda"), Catch::Contains("device 'cuda': ") &&
+                                             Catch::Contains("--device cpu needs no GPU"));
+  CHECK_THROWS_AS(backend(DeviceType::cuda).stream(), Error);
+}
+
+#endif
