@@ -51,6 +51,10 @@ inline const char* reject_partial_packs(DType dtype, int64_t channels) {
   return channels % pack == 0 ? nullptr : "channels do not fill 16-byte packs";
 }
 
+void register_conv2d();
+void register_conv2d_data_grad();
+void register_conv2d_weight_grad();
+void register_conv_transpose2x2();
 void register_maxpool2x2();
 
 }  // namespace unetd::UNETD_GPU

@@ -19,7 +19,8 @@
 //   copy_async16(shared, global[, valid])               cp.async
 //   copy_commit(), copy_wait<N>()                       cp.async.commit_group, wait_group
 //   load16(p), store16(p, pack)                         one 16-byte access
-//   SIMT_DEVICE; SIMT_UNROLL                            inline device function; #pragma unroll
+//   SIMT_DEVICE                                         inline device function
+//   SIMT_UNROLL, SIMT_LOOP                              #pragma unroll, unroll 1
 //
 // Rules that keep one source right on both sides: blocks do not wait for one another (the emulator
 // runs them in turn), nothing but plain data lives on a kernel's stack, and 64-bit arithmetic

@@ -1,6 +1,7 @@
 // The data that tests and benchmarks run problems on, from fixed seeds.
 #pragma once
 
+#include "engine/base/half.h"
 #include "engine/base/rng.h"
 #include "tests/support/cases.h"
 
@@ -23,6 +24,10 @@ void with_element(DType dtype, F&& f) {
       return f(double{});
     case DType::f32:
       return f(float{});
+    case DType::bf16:
+      return f(bf16{});
+    case DType::f16:
+      return f(f16{});
     case DType::i32:
       return f(int32_t{});
     default:
@@ -31,12 +36,34 @@ void with_element(DType dtype, F&& f) {
   }
 }
 
+template <class T>
+constexpr bool is_16_bit_float = std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
+
+// A number as an element, rounded, and back.
+template <class T>
+T element_of(double value) {
+  if constexpr (is_16_bit_float<T>) {
+    return from_float<T>(static_cast<float>(value));
+  } else {
+    return static_cast<T>(value);
+  }
+}
+template <class T>
+double value_of(T element) {
+  if constexpr (is_16_bit_float<T>) {
+    return to_float(element);
+  } else {
+    return static_cast<double>(element);
+  }
+}
+
 // The elements as double, whatever the type.
 inline std::vector<double> doubles(const Tensor& t) {
   std::vector<double> values;
   with_element(t.dtype(), [&]<class T>(T) {
     const std::span<const T> from = t.span<T>();
-    values.assign(from.begin(), from.end());
+    values.resize(from.size());
+    std::ranges::transform(from, values.begin(), value_of<T>);
   });
   return values;
 }
@@ -65,7 +92,7 @@ inline Tensor filled(const BufferSpec& spec, uint64_t stream) {
   Rng rng(1, stream);
   with_element(spec.dtype, [&]<class T>(T) {
     const std::span<T> to = t.span<T>();
-    for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<T>(draw(spec.fill, i, rng));
+    for (size_t i = 0; i < to.size(); ++i) to[i] = element_of<T>(draw(spec.fill, i, rng));
   });
   return t;
 }
@@ -88,8 +115,7 @@ inline Tensor converted(const Tensor& from, DType dtype) {
   const std::vector<double> values = doubles(from);
   Tensor to(from.shape(), dtype);
   with_element(dtype, [&]<class T>(T) {
-    std::transform(values.begin(), values.end(), to.span<T>().begin(),
-                   [](double v) { return static_cast<T>(v); });
+    std::ranges::transform(values, to.span<T>().begin(), element_of<T>);
   });
   return to;
 }
