@@ -87,7 +87,7 @@ auto weight_product(const ConvTranspose2x2WeightGrad& p,
 // As many slices as give every processor two tiles.
 template <class P>
 Slices slices_of(const P& product) {
-  using T = typename P::LeftOperand::Type;
+  using T = typename P::Type;
   const int64_t all = ceil_div(product.k, stage_depth<T>);
   const int64_t most = std::max<int64_t>(1, all / min_stages_per_slice);
   const int64_t result_tiles = with_tile(

@@ -38,6 +38,7 @@ struct Slices {
 
 template <class A, class B, class Out, class View>
 struct Product {
+  using Type = typename A::Type;
   using LeftOperand = A;
   using RightOperand = B;
   using Result = Out;
@@ -69,15 +70,17 @@ Product<A, B, Out, View> product(const A& a, const B& b, Out* c, const View& vie
 }
 
 inline constexpr int stages = 4;
-// Threads that a processor holds at least, which leaves each 128 registers, or 168 to those of f32,
-// whose lanes read and keep more.
-template <class T>
-inline constexpr int threads_per_processor = sizeof(T) == 4 ? 384 : 512;
 
 template <class T, class Shape>
-inline constexpr int product_shared_bytes = std::max(stages*(Shape::m + Shape::n) *
-                                                         stage_bytes_along_k,
-                                                     Shape::staged_bytes);
+constexpr int product_shared_bytes() {
+  const int all_stages = stages * (Shape::m + Shape::n) * stage_bytes_along_k;
+  return std::max(all_stages, Shape::staged_bytes);
+}
+
+// Blocks that a processor holds at least: threads have 128 registers each, or 168 with f32, whose
+// lanes read and keep more.
+template <class T, class Shape>
+inline constexpr int blocks_per_processor = (sizeof(T) == 4 ? 384 : 512) / Shape::threads;
 
 // --- device --------------------------------------------------------------------------------------
 
@@ -120,12 +123,11 @@ SIMT_DEVICE void store_tile(const P& p, const float* staged, uint32_t first_m, u
 
 // A grid of (tiles, slices).
 template <class Shape, bool always_packs, class P>
-__global__ void __launch_bounds__(Shape::threads,
-                                  threads_per_processor<typename P::LeftOperand::Type> /
-                                      Shape::threads) product_kernel(P p) {
+__global__ void __launch_bounds__(Shape::threads, blocks_per_processor<typename P::Type, Shape>)
+    product_kernel(P p) {
   using A = typename P::LeftOperand;
   using B = typename P::RightOperand;
-  using T = typename A::Type;
+  using T = typename P::Type;
   constexpr auto depth = static_cast<uint32_t>(stage_depth<T>);
   constexpr int a_elements = Shape::m * stage_depth<T>, b_elements = Shape::n * stage_depth<T>;
   auto* const shared = simt::dynamic_shared<T>();
@@ -200,17 +202,22 @@ auto with_tile(const P& p, int64_t slices, F&& f) {
   return f(Tile64x64{}, std::true_type{});
 }
 
-template <class P>
-void run_product(P p, const Stream& stream) {
-  if (p.m == 0 || p.n == 0) return;
+// `always_packs` only where both operands may be copied so.
+template <class Shape, bool always_packs, class P>
+void launch_product(P p, const Stream& stream) {
   p.packs = p.view.run() % simt::Pack<typename P::Result>::size == 0;
+  p.tiles_n = static_cast<uint32_t>(ceil_div(p.n, Shape::n));
+  const simt::Dim grid{simt::blocks_for(tiles<Shape>(p.m, p.n), 1),
+                       static_cast<unsigned>(p.slices.count)};
+  simt::launch(product_kernel<Shape, always_packs, P>, grid, simt::Dim{Shape::threads},
+               product_shared_bytes<typename P::Type, Shape>(), stream, p);
+}
+
+template <class P>
+void run_product(const P& p, const Stream& stream) {
+  if (p.m == 0 || p.n == 0) return;
   with_tile(p, p.slices.count, [&]<class Shape, bool packs>(Shape, std::bool_constant<packs>) {
-    using T = typename P::LeftOperand::Type;
-    p.tiles_n = static_cast<uint32_t>(ceil_div(p.n, Shape::n));
-    const simt::Dim grid{simt::blocks_for(tiles<Shape>(p.m, p.n), 1),
-                         static_cast<unsigned>(p.slices.count)};
-    simt::launch(product_kernel<Shape, packs, P>, grid, simt::Dim{Shape::threads},
-                 product_shared_bytes<T, Shape>, stream, p);
+    launch_product<Shape, packs>(p, stream);
   });
 }
 
