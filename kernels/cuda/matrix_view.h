@@ -110,8 +110,9 @@ struct FilterView {
   SIMT_DEVICE Row row(uint32_t i) const {
     if (i >= rows) return outside;
     const uint32_t tap = by_k.quotient(i), k = by_k.remainder(i, tap);
-    const uint32_t tap_r = taps_wide.quotient(tap), tap_s = taps_wide.remainder(tap, tap_r);
-    return ((int64_t{k} * r + first_r + tap_r * step) * s + first_s + tap_s * step) * columns;
+    const uint32_t i_r = taps_wide.quotient(tap), i_s = taps_wide.remainder(tap, i_r);
+    const uint32_t tap_r = first_r + i_r * step, tap_s = first_s + i_s * step;
+    return ((int64_t{k} * r + tap_r) * s + tap_s) * columns;
   }
   SIMT_DEVICE Column column(uint32_t j) const { return j; }
   SIMT_DEVICE uint32_t channel(Column j) const { return j; }
