@@ -46,6 +46,10 @@ const char* only_f32(const P& p) {
 
 void register_batch_norm();
 void register_cast();
+void register_conv2d();
+void register_conv2d_data_grad();
+void register_conv2d_weight_grad();
+void register_conv_transpose2x2();
 void register_loss();
 void register_maxpool2x2();
 void register_optimizer();

@@ -6,6 +6,10 @@ namespace unetd::UNETD_GPU {
 void register_kernels() {
   register_batch_norm();
   register_cast();
+  register_conv2d();
+  register_conv2d_data_grad();
+  register_conv2d_weight_grad();
+  register_conv_transpose2x2();
   register_loss();
   register_maxpool2x2();
   register_optimizer();

@@ -16,6 +16,7 @@
 #define __launch_bounds__(...)
 #define SIMT_DEVICE inline
 #define SIMT_UNROLL
+#define SIMT_LOOP
 // The name of the local constant is the identity of the array: one per kernel instance.
 #define SIMT_SHARED(T, name)         \
   static const char name##_site = 0; \

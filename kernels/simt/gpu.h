@@ -11,6 +11,7 @@
 #define SIMT_DEVICE __device__ __forceinline__
 #define SIMT_SHARED(T, name) __shared__ __align__(16) T name
 #define SIMT_UNROLL _Pragma("unroll")
+#define SIMT_LOOP _Pragma("unroll 1")
 
 namespace unetd::simt {
 // Apart from the emulator's functions of the same names, for the linker.

@@ -20,7 +20,8 @@
 //   copy_commit(), copy_wait<N>()                       cp.async.commit_group, wait_group
 //   load<N>(p), store(p, pack)                          one access to N elements
 //   load16(p), store16(p, pack)                         the same, to 16 bytes
-//   SIMT_DEVICE; SIMT_UNROLL                            inline device function; #pragma unroll
+//   SIMT_DEVICE                                         inline device function
+//   SIMT_UNROLL, SIMT_LOOP                              #pragma unroll, unroll 1
 //
 // Rules that keep one source right on both sides: blocks do not wait for one another (the emulator
 // runs them in turn), nothing but plain data lives on a kernel's stack, and 64-bit arithmetic
