@@ -68,6 +68,32 @@ __global__ void __launch_bounds__(threads)
   sums[channel] = sum;
 }
 
+// A block turns a square of channels by way of shared memory, so that both sides are read and
+// written along rows; one column more keeps its columns out of one another's banks. blockIdx.z is
+// the tap.
+constexpr unsigned side = 32;
+template <class T>
+using Square = T[side][side + 1];
+
+template <class T>
+__global__ void __launch_bounds__(threads)
+    swap_channels_kernel(T* __restrict__ swapped, const T* __restrict__ w, int64_t k, int64_t c) {
+  using Tile = Square<T>;
+  SIMT_SHARED(Tile, tile);
+  const int64_t first_c = int64_t{blockIdx.x} * side, first_k = int64_t{blockIdx.y} * side;
+  const int64_t tap = blockIdx.z, taps = gridDim.z;
+  const unsigned lane = threadIdx.x % side;
+  for (unsigned row = threadIdx.x / side; row < side; row += threads / side) {
+    if (first_k + row >= k || first_c + lane >= c) continue;
+    tile[row][lane] = w[((first_k + row) * taps + tap) * c + first_c + lane];
+  }
+  __syncthreads();
+  for (unsigned row = threadIdx.x / side; row < side; row += threads / side) {
+    if (first_c + row >= c || first_k + lane >= k) continue;
+    swapped[((first_c + row) * taps + tap) * k + first_k + lane] = tile[lane][row];
+  }
+}
+
 template <class T>
 __global__ void __launch_bounds__(threads)
     widen_kernel(float* __restrict__ y, const T* __restrict__ x, int64_t count) {
@@ -104,6 +130,18 @@ void channel_sums<simt::device>(float* sums, const void* x, DType dtype, int64_t
   });
   simt::launch(join_sums_kernel, simt::Dim{simt::blocks_for(channels, threads)}, simt::Dim{threads},
                0, stream, sums, partial, chunks, channels);
+}
+
+template <>
+void swap_channels<simt::device>(void* swapped, const void* w, DType dtype, int64_t k, int64_t taps,
+                                 int64_t c, const Stream& stream) {
+  using namespace UNETD_GPU;
+  const simt::Dim grid{simt::blocks_for(c, side), simt::blocks_for(k, side),
+                       static_cast<unsigned>(taps)};
+  with_storage_type(dtype, [&]<class T>(T) {
+    simt::launch(swap_channels_kernel<T>, grid, simt::Dim{threads}, 0, stream,
+                 static_cast<T*>(swapped), static_cast<const T*>(w), k, c);
+  });
 }
 
 template <>

@@ -31,6 +31,12 @@ template <DeviceType device>
 void channel_sums(float* sums, const void* x, DType dtype, int64_t pixels, int64_t channels,
                   void* workspace, const Stream& stream);
 
+// swapped (c, taps, k) from w (k, taps, c): the filter of a transposed convolution as that of the
+// convolution whose transpose it is.
+template <DeviceType device>
+void swap_channels(void* swapped, const void* w, DType dtype, int64_t k, int64_t taps, int64_t c,
+                   const Stream& stream);
+
 // y = x, from bf16, f16 or f32 to f32.
 template <DeviceType device>
 void widen(float* y, const void* x, DType dtype, int64_t count, const Stream& stream);

@@ -55,7 +55,8 @@ Graph graph_of(const ConvTranspose2x2& p, bool fused) {
   const UpConvGeometry& g = p.geometry;
   const bool bias = fused && p.bias;
   Graph graph = new_graph(p, bias ? " + bias" : "");
-  const size_t x = graph.image(g.x), w = graph.transposed_filter(g.filter());
+  const size_t x = graph.image(g.x);
+  const size_t w = bias ? graph.filter({g.x.c, 2, 2, g.k}) : graph.transposed_filter(g.filter());
   finish(graph, g.y(), bias, false,
          [&](size_t y) { graph.convolution(transposed(Compute::image, x, w, y)); });
   return graph;

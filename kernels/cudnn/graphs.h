@@ -12,6 +12,8 @@ namespace unetd::cudnn {
 // declared after the filter; without, y is the bare convolution. Throw Error when cuDNN does not
 // accept a tensor or operation.
 Graph graph_of(const Conv2d& p, bool fused);
+// cuDNN fuses a bias only with the filter as (c, 2, 2, k): that is what a graph with bias takes,
+// the problem's filter with its channels swapped.
 Graph graph_of(const ConvTranspose2x2& p, bool fused);
 
 Graph graph_of(const Conv2dDataGrad& p);

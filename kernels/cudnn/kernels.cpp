@@ -60,6 +60,18 @@ bool relu_of(const P& p) {
   }
 }
 
+// What the fused graph of a transposed convolution wants beforehand: its filter in the workspace,
+// channels swapped (graphs.h).
+size_t swapped_filter_bytes(const Conv2d&) { return 0; }
+size_t swapped_filter_bytes(const ConvTranspose2x2& p) {
+  return aligned(static_cast<size_t>(p.geometry.filter().count()) * size_of(p.dtype));
+}
+void swap_filter(const Conv2d&, const void*, void*, const Stream&) {}
+void swap_filter(const ConvTranspose2x2& p, const void* w, void* swapped, const Stream& stream) {
+  const Shape filter = p.geometry.filter();
+  swap_channels<device>(swapped, w, p.dtype, filter.n, filter.h * filter.w, filter.c, stream);
+}
+
 template <class P>
 class ForwardKernel final : public Kernel<P> {
  public:
@@ -67,15 +79,17 @@ class ForwardKernel final : public Kernel<P> {
     if (p.bias || relu_of(p)) plan_ = PlanStore::present().get(graph_of(p, true));
     fused_ = plan_ != nullptr;
     if (!fused_) plan_ = plan_of(graph_of(p, false));
+    filter_bytes_ = fused_ ? swapped_filter_bytes(p) : 0;
   }
 
-  size_t workspace() const override { return plan_->workspace(); }
+  size_t workspace() const override { return filter_bytes_ + plan_->workspace(); }
 
   void run(const typename P::Buffers& b, void* workspace, Stream& stream) const override {
-    std::vector<const void*> pointers{b.x, b.w};
+    if (filter_bytes_ > 0) swap_filter(problem_, b.w, workspace, stream);
+    std::vector<const void*> pointers{b.x, filter_bytes_ > 0 ? workspace : b.w};
     if (fused_ && problem_.bias) pointers.push_back(b.bias);
     pointers.push_back(b.y);
-    plan_->run(pointers, workspace, stream);
+    plan_->run(pointers, at(workspace, filter_bytes_), stream);
     if (fused_ || !(problem_.bias || relu_of(problem_))) return;
     const Shape y = problem_.geometry.y();
     add_bias<device>(b.y, b.bias, relu_of(problem_), problem_.dtype, y.pixels(), y.c, stream);
@@ -85,6 +99,7 @@ class ForwardKernel final : public Kernel<P> {
   P problem_;
   SharedPlan plan_;
   bool fused_ = false;
+  size_t filter_bytes_ = 0;
 };
 
 template <class P>

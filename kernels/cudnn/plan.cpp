@@ -5,12 +5,18 @@
 #include <algorithm>
 #include <limits>
 #include <mutex>
+#include <numeric>
 
 namespace unetd::cudnn {
 namespace {
 
-// More scratch memory than this is not worth a faster kernel.
-constexpr size_t workspace_limit = size_t{512} << 20;
+// More scratch memory is not worth a faster kernel. Where cuDNN has f32 kernels for NCHW only, they
+// take room for all tensors once more.
+size_t workspace_limit(const Graph& graph) {
+  constexpr size_t beside_tensors = size_t{64} << 20;
+  return std::accumulate(graph.argument_bytes().begin(), graph.argument_bytes().end(),
+                         beside_tensors);
+}
 
 // The numerics contract, in cuDNN's words for what an engine does with numbers. Nothing may differ
 // from run to run, and sums are in f32. f32 means f32: tensor cores would round its inputs to
@@ -42,16 +48,24 @@ bool keeps_contract(const Descriptor& configuration, DType dtype) {
                      [dtype](cudnnBackendNumericalNote_t note) { return allows(note, dtype); });
 }
 
-// The configurations that one of cuDNN's heuristics proposes, best first; none if it has no answer.
-std::vector<Descriptor> configurations(const Descriptor& graph, const Target& target,
+constexpr cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B,
+                                            CUDNN_HEUR_MODE_FALLBACK};
+
+// The configurations that one of cuDNN's heuristics proposes and that keep the contract, best
+// first; none if it has no answer.
+std::vector<Descriptor> configurations(const Plan::Prepared& prepared, const Target& target,
                                        cudnnBackendHeurMode_t mode) {
   Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-  heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
+  heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, prepared.native);
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, mode);
   target.bind_heuristics(heuristics);
   if (!heuristics.try_finalize()) return {};
-  return heuristics.get_descriptors(CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                    CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+  std::vector<Descriptor> proposed =
+      heuristics.get_descriptors(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+  std::erase_if(proposed, [&](const Descriptor& configuration) {
+    return !keeps_contract(configuration, prepared.graph.dtype());
+  });
+  return proposed;
 }
 
 // One handle serves the process, and a handle serves one thread at a time.
@@ -74,16 +88,15 @@ Plan::Plan(Shared prepared, cudnnHandle_t handle, Descriptor native,
 
 void Plan::search(const Shared& prepared, const Target& target,
                   const std::function<bool(std::unique_ptr<Plan>)>& take) {
-  for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
-    for (Descriptor& configuration : configurations(prepared->native, target, mode)) {
-      if (!keeps_contract(configuration, prepared->graph.dtype())) continue;
+  for (const cudnnBackendHeurMode_t mode : modes) {
+    for (Descriptor& configuration : configurations(*prepared, target, mode)) {
       Descriptor native(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
       native.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
       target.bind_plan(native);
       if (!native.try_finalize()) continue;
       std::unique_ptr<Plan> plan(
           new Plan(prepared, target.handle(), std::move(native), std::move(configuration)));
-      if (plan->workspace() > workspace_limit) continue;
+      if (plan->workspace() > workspace_limit(prepared->graph)) continue;
       if (!take(std::move(plan))) return;
     }
   }
@@ -112,6 +125,14 @@ std::unique_ptr<Plan> Plan::build(const Shared& prepared, const Target& target, 
     return --tuned > 0;
   });
   return best;
+}
+
+size_t Plan::candidates(const Shared& prepared, const Target& target) {
+  for (const cudnnBackendHeurMode_t mode : modes) {
+    const size_t count = configurations(*prepared, target, mode).size();
+    if (count > 0) return count;
+  }
+  return 0;
 }
 
 std::unique_ptr<Plan> Plan::restore(const Shared& prepared, const Target& target,

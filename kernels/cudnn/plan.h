@@ -28,6 +28,11 @@ class Plan {
   static std::unique_ptr<Plan> restore(const Shared& prepared, const Target& target,
                                        std::string_view json);
 
+  // How many configurations that keep the contract the first of cuDNN's heuristics proposes that
+  // has any, whether they can be built here or not: kernels that are compiled at run time cannot
+  // without a driver.
+  static size_t candidates(const Shared& prepared, const Target& target);
+
   // Bytes of scratch memory.
   size_t workspace() const { return workspace_; }
   // cuDNN's description: with it a later process skips the search, and the compiler where there was
