@@ -5,7 +5,6 @@
 namespace unetd::cudnn {
 namespace {
 
-constexpr int64_t alignment = 16;
 constexpr int64_t spatial = 2;
 using Pair = std::array<int64_t, spatial>;
 

@@ -13,12 +13,14 @@ namespace unetd::cudnn {
 
 class Graph {
  public:
+  static constexpr int64_t alignment = 16;
+
   // `text` names the problem in messages and on disk: equal texts, equal graphs. `dtype` is the
   // storage type of images and filters.
   Graph(std::string text, DType dtype);
 
-  // Tensors in memory, aligned to 16 bytes: Plan::run() gets their pointers in the order in which
-  // they are declared here. The result is the tensor's number in this graph.
+  // Tensors in memory, aligned to so many bytes: Plan::run() gets their pointers in the order in
+  // which they are declared here. The result is the tensor's number in this graph.
   size_t image(const Shape& shape);
   size_t filter(const Shape& shape) { return image(shape); }  // KRSC lies as NHWC does
   // (k, 2, 2, c) of a transposed convolution, as the filter of the convolution from k to c channels

@@ -43,8 +43,9 @@ const char* reject(const P& p) {
   }
   // What cuDNN says about a geometry that it refuses; read before this thread asks again.
   static thread_local std::string reason;
+  PlanStore& plans = PlanStore::present();
   try {
-    return PlanStore::present().get(bare_graph(p)) ? nullptr : "cuDNN has no plan for it";
+    return plans.get(bare_graph(p)) ? nullptr : "cuDNN has no plan for it";
   } catch (const Error& e) {
     reason = e.what();
     return reason.c_str();

@@ -161,7 +161,11 @@ void Plan::run(std::span<const void* const> pointers, void* workspace, const Str
   UNETD_CHECK(handle_ != nullptr && pointers.size() == ids.size(), graph().text(), ": ",
               pointers.size(), " arguments for ", ids.size(), " tensors");
   std::vector<void*> arguments;
-  for (const void* p : pointers) arguments.push_back(const_cast<void*>(p));
+  for (const void* p : pointers) {
+    UNETD_CHECK(reinterpret_cast<uintptr_t>(p) % Graph::alignment == 0, graph().text(),
+                ": an argument is not aligned to ", Graph::alignment, " bytes");
+    arguments.push_back(const_cast<void*>(p));
+  }
   Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
   pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<const int64_t>(ids));
   pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, std::span<void* const>(arguments));
