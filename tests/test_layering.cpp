@@ -34,6 +34,11 @@ const std::vector<Layer>& layers() {
     with_simt.push_back("kernels/simt/");  // the language that the CUDA sources are written in
     return with_simt;
   }();
+  static const Prefixes library_contract = [] {
+    Prefixes with_pieces = contract;
+    with_pieces.push_back("kernels/cuda/conv_pieces.h");  // what libraries leave undone
+    return with_pieces;
+  }();
   static const std::vector<Layer> table = {
       {"engine/base/", {}},
       {"engine/device/", {"engine/base/"}},
@@ -48,6 +53,8 @@ const std::vector<Layer>& layers() {
       {"kernels/onednn/", contract},
       {"kernels/simt/", contract},
       {"kernels/cuda/", gpu_contract},
+      {"kernels/cudnn/", library_contract},
+      {"kernels/cublas/", library_contract},
       {"kernels/", {"engine/base/", "engine/device/", "engine/tensor/", "engine/op/"}},
       {"unet/", {"engine/"}},
       {"io/", {"engine/base/", "engine/tensor/"}},
@@ -178,6 +185,8 @@ TEST_CASE("the layering check rejects planted includes", "[layering]") {
   CHECK(rejects("kernels/ref/conv2d.cpp", "#include \"kernels/eigen/gemm.h\""));
   CHECK(rejects("kernels/eigen/gemm.h", "#include \"kernels/register.h\""));
   CHECK(rejects("kernels/cpu/conv2d.cpp", "#include \"kernels/simt/simt.h\""));
+  CHECK(rejects("kernels/cudnn/kernels.cpp", "#include \"kernels/cuda/kernels.h\""));
+  CHECK(rejects("kernels/cudnn/kernels.cpp", "#include <cublasLt.h>"));
   CHECK(rejects("kernels/register.h", "#include \"kernels/ref/register.h\""));
   CHECK(rejects("unet/trainer.h", "#include \"io/loader.h\""));
   CHECK(rejects("unet/trainer.cpp", "#include \"kernels/register.h\""));
@@ -200,6 +209,8 @@ TEST_CASE("the layering check accepts what the layers allow", "[layering]") {
   };
   CHECK(accepts("engine/autograd/session.cpp", "#include \"engine/memory/plan.h\""));
   CHECK(accepts("kernels/cuda/maxpool2x2.cu", "#include \"kernels/simt/simt.h\""));
+  CHECK(accepts("kernels/cublas/kernels.cpp", "#include \"kernels/cuda/conv_pieces.h\""));
+  CHECK(accepts("kernels/cudnn/plan_timing.cpp", "#include <cuda_runtime.h>"));
   CHECK(accepts("kernels/register.cpp", "#include \"kernels/ref/register.h\""));
   CHECK(accepts("io/gdal_quicklook.cpp", "#include <gdal_priv.h>"));
   CHECK(accepts("io/patch_store.cpp", "#include <nlohmann/json.hpp>"));

@@ -104,6 +104,12 @@ class Graph {
   const ValueInfo& info(Value v) const;
   std::span<const ValueInfo> values() const { return values_; }
   std::span<const std::unique_ptr<Node>> nodes() const { return nodes_; }
+  // The node's problem if it is a P, else null.
+  template <class P>
+  static const P* problem_as(const Node& node) {
+    const auto* const op = dynamic_cast<const OpNode<P>*>(&node);
+    return op == nullptr ? nullptr : &op->p_;
+  }
 
  private:
   template <class P>

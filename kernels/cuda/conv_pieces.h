@@ -1,0 +1,44 @@
+// What the convolutions of libraries leave undone: bias and ReLU where no fused kernel takes them,
+// gradients of biases, gradients of filters in f32. For the devices cuda and simt, dense NHWC.
+#pragma once
+
+#include "engine/base/dtype.h"
+#include "engine/device/device.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+namespace unetd {
+
+// y += bias (f32, one a channel; null: none), then max(0, y) with `relu`; in place. y: `pixels` of
+// `channels` of f32, bf16 or f16. Throw Error for other types, as all of these.
+template <DeviceType device>
+void add_bias(void* y, const void* bias, bool relu, DType dtype, int64_t pixels, int64_t channels,
+              const Stream& stream);
+
+// sums[c] = sum over pixels of x[pixel, c], in f32 and a fixed order. `workspace` has the bytes of
+// channel_sums_workspace().
+// Chunks of pixels are summed side by side, then joined.
+constexpr int64_t channel_sum_chunks(int64_t pixels) {
+  constexpr int64_t pixels_of_a_chunk = 128, most = 256;
+  return std::clamp<int64_t>(pixels / pixels_of_a_chunk, 1, most);
+}
+constexpr size_t channel_sums_workspace(int64_t pixels, int64_t channels) {
+  return static_cast<size_t>(channel_sum_chunks(pixels) * channels) * sizeof(float);
+}
+template <DeviceType device>
+void channel_sums(float* sums, const void* x, DType dtype, int64_t pixels, int64_t channels,
+                  void* workspace, const Stream& stream);
+
+// swapped (c, taps, k) from w (k, taps, c): the filter of a transposed convolution as that of the
+// convolution whose transpose it is.
+template <DeviceType device>
+void swap_channels(void* swapped, const void* w, DType dtype, int64_t k, int64_t taps, int64_t c,
+                   const Stream& stream);
+
+// y = x, from bf16, f16 or f32 to f32.
+template <DeviceType device>
+void widen(float* y, const void* x, DType dtype, int64_t count, const Stream& stream);
+
+}  // namespace unetd

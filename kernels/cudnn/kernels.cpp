@@ -1,0 +1,181 @@
+#include "kernels/cuda/conv_pieces.h"
+#include "kernels/cudnn/graphs.h"
+#include "kernels/cudnn/plan_store.h"
+#include "kernels/cudnn/register.h"
+
+namespace unetd::cudnn {
+namespace {
+
+using SharedPlan = std::shared_ptr<const Plan>;
+constexpr DeviceType device = DeviceType::cuda;
+
+// Parts of a workspace start at multiples of what the whole is aligned to.
+constexpr size_t aligned(size_t bytes) {
+  constexpr size_t alignment = 256;
+  return (bytes + alignment - 1) / alignment * alignment;
+}
+
+std::byte* at(void* workspace, size_t offset) {
+  return static_cast<std::byte*>(workspace) + offset;
+}
+
+SharedPlan plan_of(Graph graph) {
+  const std::string text = graph.text();
+  SharedPlan plan = PlanStore::present().get(std::move(graph));
+  UNETD_CHECK(plan != nullptr, "cudnn has no plan for ", text);
+  return plan;
+}
+
+// The graph that a kernel of the problem cannot do without.
+template <class P>
+Graph bare_graph(const P& p) {
+  if constexpr (requires { graph_of(p, false); }) {
+    return graph_of(p, false);
+  } else {
+    return graph_of(p);
+  }
+}
+
+template <class P>
+const char* reject(const P& p) {
+  if (p.dtype != DType::f32 && p.dtype != DType::bf16 && p.dtype != DType::f16) {
+    return "only f32, bf16 and f16";
+  }
+  // What cuDNN says about a geometry that it refuses; read before this thread asks again.
+  static thread_local std::string reason;
+  PlanStore& plans = PlanStore::present();
+  try {
+    return plans.get(bare_graph(p)) ? nullptr : "cuDNN has no plan for it";
+  } catch (const Error& e) {
+    reason = e.what();
+    return reason.c_str();
+  }
+}
+
+template <class P>
+bool relu_of(const P& p) {
+  if constexpr (requires { p.relu; }) {
+    return p.relu;
+  } else {
+    return false;
+  }
+}
+
+// What the fused graph of a transposed convolution wants beforehand: its filter in the workspace,
+// channels swapped (graphs.h).
+size_t swapped_filter_bytes(const Conv2d&) { return 0; }
+size_t swapped_filter_bytes(const ConvTranspose2x2& p) {
+  return aligned(static_cast<size_t>(p.geometry.filter().count()) * size_of(p.dtype));
+}
+void swap_filter(const Conv2d&, const void*, void*, const Stream&) {}
+void swap_filter(const ConvTranspose2x2& p, const void* w, void* swapped, const Stream& stream) {
+  const Shape filter = p.geometry.filter();
+  swap_channels<device>(swapped, w, p.dtype, filter.n, filter.h * filter.w, filter.c, stream);
+}
+
+template <class P>
+class ForwardKernel final : public Kernel<P> {
+ public:
+  explicit ForwardKernel(const P& p) : problem_(p) {
+    if (p.bias || relu_of(p)) plan_ = PlanStore::present().get(graph_of(p, true));
+    fused_ = plan_ != nullptr;
+    if (!fused_) plan_ = plan_of(graph_of(p, false));
+    filter_bytes_ = fused_ ? swapped_filter_bytes(p) : 0;
+  }
+
+  size_t workspace() const override { return filter_bytes_ + plan_->workspace(); }
+
+  void run(const typename P::Buffers& b, void* workspace, Stream& stream) const override {
+    if (filter_bytes_ > 0) swap_filter(problem_, b.w, workspace, stream);
+    std::vector<const void*> pointers{b.x, filter_bytes_ > 0 ? workspace : b.w};
+    if (fused_ && problem_.bias) pointers.push_back(b.bias);
+    pointers.push_back(b.y);
+    plan_->run(pointers, at(workspace, filter_bytes_), stream);
+    if (fused_ || !(problem_.bias || relu_of(problem_))) return;
+    const Shape y = problem_.geometry.y();
+    add_bias<device>(b.y, b.bias, relu_of(problem_), problem_.dtype, y.pixels(), y.c, stream);
+  }
+
+ private:
+  P problem_;
+  SharedPlan plan_;
+  bool fused_ = false;
+  size_t filter_bytes_ = 0;
+};
+
+template <class P>
+class DataGradKernel final : public Kernel<P> {
+ public:
+  explicit DataGradKernel(const P& p) : plan_(plan_of(graph_of(p))) {}
+
+  size_t workspace() const override { return plan_->workspace(); }
+
+  void run(const typename P::Buffers& b, void* workspace, Stream& stream) const override {
+    const void* const pointers[] = {b.dy, b.w, b.dx};
+    plan_->run(pointers, workspace, stream);
+  }
+
+ private:
+  SharedPlan plan_;
+};
+
+// The workspace holds dw in a 16-bit storage type, then what cuDNN needs or, after it is done, the
+// partial sums of dbias.
+template <class P>
+class WeightGradKernel final : public Kernel<P> {
+ public:
+  explicit WeightGradKernel(const P& p) : problem_(p), plan_(plan_of(graph_of(p))) {}
+
+  size_t workspace() const override {
+    const Shape dy = problem_.geometry.y();
+    const size_t sums = problem_.bias ? channel_sums_workspace(dy.pixels(), dy.c) : 0;
+    return narrow_bytes() + std::max(plan_->workspace(), sums);
+  }
+
+  void run(const typename P::Buffers& b, void* workspace, Stream& stream) const override {
+    const bool narrow = narrow_bytes() > 0;
+    void* const dw = narrow ? workspace : b.dw;
+    void* const rest = at(workspace, narrow_bytes());
+    const void* const pointers[] = {b.x, b.dy, dw};
+    plan_->run(pointers, rest, stream);
+    if (narrow) {
+      widen<device>(static_cast<float*>(b.dw), dw, problem_.dtype,
+                    problem_.geometry.filter().count(), stream);
+    }
+    if (!problem_.bias) return;
+    const Shape dy = problem_.geometry.y();
+    channel_sums<device>(static_cast<float*>(b.dbias), b.dy, problem_.dtype, dy.pixels(), dy.c,
+                         rest, stream);
+  }
+
+ private:
+  size_t narrow_bytes() const {
+    if (problem_.dtype == DType::f32) return 0;
+    const int64_t count = problem_.geometry.filter().count();
+    return aligned(static_cast<size_t>(count) * size_of(problem_.dtype));
+  }
+
+  P problem_;
+  SharedPlan plan_;
+};
+
+template <class P, class K>
+void add() {
+  add_kernel<P, K>(device, "cudnn", reject<P>);
+}
+
+}  // namespace
+
+void register_conv2d() {
+  add<Conv2d, ForwardKernel<Conv2d>>();
+  add<Conv2dDataGrad, DataGradKernel<Conv2dDataGrad>>();
+  add<Conv2dWeightGrad, WeightGradKernel<Conv2dWeightGrad>>();
+}
+
+void register_conv_transpose2x2() {
+  add<ConvTranspose2x2, ForwardKernel<ConvTranspose2x2>>();
+  add<ConvTranspose2x2DataGrad, DataGradKernel<ConvTranspose2x2DataGrad>>();
+  add<ConvTranspose2x2WeightGrad, WeightGradKernel<ConvTranspose2x2WeightGrad>>();
+}
+
+}  // namespace unetd::cudnn
