@@ -67,6 +67,7 @@ void Descriptor::set(cudnnBackendAttributeName_t name, const Descriptor& other) 
 
 void Descriptor::set(cudnnBackendAttributeName_t name, const std::vector<Descriptor>& others) {
   std::vector<cudnnBackendDescriptor_t> natives;
+  natives.reserve(others.size());
   for (const Descriptor& d : others) natives.push_back(d.native());
   set_raw(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, natives.size(), natives.data());
 }

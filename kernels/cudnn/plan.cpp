@@ -161,6 +161,7 @@ void Plan::run(std::span<const void* const> pointers, void* workspace, const Str
   UNETD_CHECK(handle_ != nullptr && pointers.size() == ids.size(), graph().text(), ": ",
               pointers.size(), " arguments for ", ids.size(), " tensors");
   std::vector<void*> arguments;
+  arguments.reserve(pointers.size());
   for (const void* p : pointers) {
     UNETD_CHECK(reinterpret_cast<uintptr_t>(p) % Graph::alignment == 0, graph().text(),
                 ": an argument is not aligned to ", Graph::alignment, " bytes");

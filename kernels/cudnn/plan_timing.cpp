@@ -55,6 +55,8 @@ double seconds_of(const Plan& plan) {
   constexpr int repetitions = 5;
   std::vector<Memory> memory;
   std::vector<const void*> pointers;
+  memory.reserve(plan.graph().argument_bytes().size());
+  pointers.reserve(plan.graph().argument_bytes().size());
   for (const size_t bytes : plan.graph().argument_bytes()) {
     pointers.push_back(memory.emplace_back(allocate(bytes)).get());
   }
