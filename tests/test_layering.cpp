@@ -89,7 +89,7 @@ constexpr Fence fences[] = {
     {"omp\\.h", "engine/base/threads\\.h"},
 };
 constexpr const char* system_headers =
-    "([a-z0-9_]+|(sys|linux)/.*\\.h|(unistd|fcntl|dlfcn|immintrin|cpuid|spawn|sched)\\.h|"
+    "([a-z0-9_]+|(sys|linux)/.*\\.h|(unistd|fcntl|dlfcn|immintrin|cpuid|spawn|sched|cxxabi)\\.h|"
     "sanitizer/.*\\.h)";
 
 bool begins_with(const std::string& text, const char* pattern) {
