@@ -33,9 +33,11 @@ struct Tolerance {
   double element;  // largest error of an element, relative to the largest element
   double rms;      // root of the mean square error, relative to the root mean square
 };
+// Sums are in wide_type(dtype); 16-bit results are rounded to `dtype` once, by half its last place.
 inline Tolerance tolerance(DType dtype, int64_t reduction) {
-  const double error = unit_roundoff(dtype) * std::sqrt(static_cast<double>(reduction));
-  return {16 * error, 4 * error};
+  const double error = unit_roundoff(wide_type(dtype)) * std::sqrt(static_cast<double>(reduction));
+  const double rounding = wide_type(dtype) == dtype ? 0 : unit_roundoff(dtype) / 2;
+  return {16 * error + rounding, 4 * error + rounding};
 }
 
 // What is wrong with `got`, or an empty string. NaN equals NaN only.
