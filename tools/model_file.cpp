@@ -67,10 +67,12 @@ ModelFile open_model(const std::filesystem::path& path,
   Config stored;
   if (const std::string yaml = checkpoint.get("config"); !yaml.empty()) {
     apply_yaml(stored, yaml, path.string());
+    stored.runtime = {};  // where it was trained is not where it is used
   }
   ModelFile model;
   model.config = configure(stored);
   model.unet = checkpoint.model();
+  model.unet.compute = unet_config(model.config, 0, 0).compute;
   model.params = unet_params(model.unet, open_device(model.config.runtime.device));
   checkpoint.load(model.params);
   model.metadata = checkpoint.metadata();

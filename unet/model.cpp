@@ -9,12 +9,14 @@ namespace {
 // Declares parameters under a prefix while a network is described, and binds them afterwards.
 class Scope {
  public:
-  Scope(Graph& g, Params& params, Mode mode, std::string prefix)
-      : g_(g), params_(params), mode_(mode), prefix_(std::move(prefix)) {}
+  Scope(Graph& g, Params& params, Mode mode, DType filters, std::string prefix)
+      : g_(g), params_(params), mode_(mode), filters_(filters), prefix_(std::move(prefix)) {}
 
   Scope operator[](const std::string& name) const {
-    return {g_, params_, mode_, prefix_.empty() ? name : prefix_ + "." + name};
+    return {g_, params_, mode_, filters_, prefix_.empty() ? name : prefix_ + "." + name};
   }
+  // The same place with filters of another storage type.
+  Scope with_filters(DType type) const { return {g_, params_, mode_, type, prefix_}; }
   // Filters and biases start uniform in +-1/sqrt(fan in), PyTorch's default for convolutions. For a
   // transposed filter PyTorch takes output channels x taps for the fan in.
   Value filter(Shape shape, Kind kind = Kind::filter) const {
@@ -43,14 +45,19 @@ class Scope {
     spec.name = prefix_ + "." + leaf;
     const std::string name = spec.name;
     if (!params_.allocated()) params_.declare(std::move(spec));
-    return params_.bind(g_, name, mode_ == Mode::training);
+    return params_.bind(g_, name, mode_ == Mode::training, filters_);
   }
 
   Graph& g_;
   Params& params_;
   Mode mode_;
+  DType filters_;
   std::string prefix_;
 };
+
+Value in_type(Graph& g, Value x, DType type) {
+  return g.info(x).dtype == type ? x : cast(g, x, type);
+}
 
 // 3x3 convolution, batch norm, ReLU; `conv` and `norm` are the two layers' names.
 Value conv_bn_relu(const Scope& p, const char* conv, const char* norm, const UNetConfig& c, Value x,
@@ -126,12 +133,15 @@ UNetConfig unet_config(const Config& config, int64_t data_channels, int64_t data
   c.conv_bias = m.conv_bias;
   c.bn_eps = static_cast<float>(m.bn_eps);
   c.bn_momentum = static_cast<float>(m.bn_momentum);
+  c.compute = config.runtime.precision == Config::Precision::bf16 ? DType::bf16 : DType::f32;
   return c;
 }
 
 Value unet(Graph& g, Params& params, const UNetConfig& c, Value x, Mode mode,
            const SceneWindow& window) {
-  const Scope root(g, params, mode, "");
+  const Scope root(g, params, mode, c.compute, "");
+  params.record_filters(g, c.compute);
+  x = in_type(g, x, c.compute);
   x = double_conv(root["inc"], c, x, c.width, c.width);
   std::vector<Value> skips;
   for (int64_t d = 1; d <= c.depth; ++d) {
@@ -150,10 +160,17 @@ Value unet(Graph& g, Params& params, const UNetConfig& c, Value x, Mode mode,
     const int64_t middle = c.bilinear ? g.info(x).shape.c / 2 : channels;
     x = double_conv(p["conv"], c, x, middle, channels);
   }
-  const Scope out = root["outc"]["conv"];
+  const Scope out = root["outc"]["conv"].with_filters(DType::f32);
+  x = in_type(g, x, DType::f32);
   const int64_t in = g.info(x).shape.c;
   const Value w = out.filter({c.classes, 1, 1, in}), bias = out.bias(c.classes, in);
   return conv2d(g, x, w, bias, {});
+}
+
+void check_precision(const UNetConfig& c, DeviceType device) {
+  if (device != DeviceType::cpu || c.compute == DType::f32) return;
+  throw UsageError(
+      str("runtime.precision ", name_of(c.compute), " needs a GPU; leave it at f32 on the cpu"));
 }
 
 Params unet_params(const UNetConfig& c, DeviceType device, Mode mode) {

@@ -19,6 +19,9 @@ struct UNetConfig {
   int64_t width = 64, depth = 4;
   bool bilinear = false, conv_bias = false;
   float bn_eps = 1e-5F, bn_momentum = 0.1F;
+  // Storage of images and of the filters that are read, but for the last layer: what it rounds, no
+  // later layer mends. 16-bit types run on simt and cuda.
+  DType compute = DType::f32;
 
   // Sides of the input are halved this often, so tiles begin at its multiples.
   int64_t stride() const { return int64_t{1} << depth; }
@@ -42,10 +45,13 @@ enum class Mode : uint8_t {
 };
 
 // Records the network. x: (n, h, w, in_channels); result: logits (n, h, w, classes) of the same
-// size. `window` (its cell is ignored) says where x lies in a larger scene; it matters for bilinear
-// networks.
+// size, f32 as x is. `window` (its cell is ignored) says where x lies in a larger scene; it matters
+// for bilinear networks.
 Value unet(Graph& g, Params& params, const UNetConfig& c, Value x, Mode mode,
            const SceneWindow& window = {});
+
+// Throws UsageError where the device cannot compute in the network's storage type.
+void check_precision(const UNetConfig& c, DeviceType device);
 
 // The parameters of the network, allocated and zero: Params::initialise or a checkpoint fills them.
 Params unet_params(const UNetConfig& c, DeviceType device, Mode mode = Mode::training);

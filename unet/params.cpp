@@ -1,6 +1,7 @@
 #include "unet/params.h"
 
 #include "engine/base/rng.h"
+#include "engine/op/cast.h"
 
 #include <algorithm>
 #include <utility>
@@ -77,14 +78,29 @@ Params Params::with_buffers(std::shared_ptr<Buffer> values,
   Params other = *this;
   other.values_ = std::move(values);
   other.statistics_ = std::move(statistics);
+  other.filters_ = nullptr;
   return other;
 }
 
-Value Params::bind(Graph& g, std::string_view name, bool trainable) {
+void Params::record_filters(Graph& g, DType type) {
+  if (type == DType::f32 || !allocated()) return;
+  const size_t bytes = static_cast<size_t>(weight_elements_) * size_of(type);
+  if (!filters_ || filters_->bytes() != bytes) {
+    filters_ = std::make_shared<Buffer>(device_, bytes);
+  }
+  const Shape all{1, 1, 1, weight_elements_};  // the offsets of values() hold in the copy, too
+  g.emit(Cast{all, Kind::dense, DType::f32, type},
+         {g.external(values_, 0, all, DType::f32, "filters")},
+         {g.external(filters_, 0, all, type, str("filters.", name_of(type)))});
+}
+
+Value Params::bind(Graph& g, std::string_view name, bool trainable, DType filters) {
   const ParamSpec& s = spec(name);
+  const bool rounded = s.role == ParamRole::weight && filters != DType::f32;
+  const DType type = rounded ? filters : DType::f32;
   // While a model is only being described there is no memory to point to yet.
-  if (!allocated()) return g.value(s.shape, DType::f32, s.name, s.kind);
-  const Value v = g.external(home(s), s.offset, s.shape, DType::f32, s.name, s.kind);
+  if (!allocated()) return g.value(s.shape, type, s.name, s.kind);
+  const Value v = g.external(rounded ? filters_ : home(s), s.offset, s.shape, type, s.name, s.kind);
   if (trainable && s.role != ParamRole::statistic) {
     g.require_grad(
         v, g.external(gradients(), s.offset, s.shape, DType::f32, s.name + ".grad", s.kind));

@@ -62,7 +62,11 @@ class Params {
   Params with_buffers(std::shared_ptr<Buffer> values, std::shared_ptr<Buffer> statistics) const;
 
   // The parameter as a value of a graph; with `trainable`, its gradient goes to gradients().
-  Value bind(Graph& g, std::string_view name, bool trainable);
+  // Filters are taken in the storage type `filters`, from a copy of theirs that record_filters()
+  // renews.
+  Value bind(Graph& g, std::string_view name, bool trainable, DType filters = DType::f32);
+  // Records the rounding of all filters to `type`, in one node. Nothing for f32.
+  void record_filters(Graph& g, DType type);
 
   // To and from dense host tensors.
   Tensor read(std::string_view name) const;
@@ -82,6 +86,7 @@ class Params {
   DeviceType device_ = DeviceType::cpu;
   int64_t weight_elements_ = 0, vector_elements_ = 0, statistic_elements_ = 0;
   std::shared_ptr<Buffer> values_, statistics_, gradients_;
+  std::shared_ptr<Buffer> filters_;   // rounded
   std::shared_ptr<Staging> staging_;  // shared by copies, as the buffers are
 };
 

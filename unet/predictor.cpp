@@ -12,7 +12,9 @@ namespace unetd {
 Predictor::Predictor(const Params& trained, const UNetConfig& model, SessionOptions options)
     : model_(model),
       options_(std::move(options)),
-      params_(fold_batch_norm(trained, model, options_.device)) {}
+      params_(fold_batch_norm(trained, model, options_.device)) {
+  check_precision(model, options_.device);
+}
 
 Predictor::Recorded& Predictor::recorded(Shape image, const ScenePlace& place) {
   // Only bilinear networks look at the scene: others share sessions between scenes.

@@ -61,6 +61,7 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
       class_weights_(class_weights.begin(), class_weights.end()),
       params_(unet_params(model, device_)),
       steps_(steps) {
+  check_precision(model, device_);
   UNETD_CHECK(
       class_weights_.empty() || static_cast<int64_t>(class_weights_.size()) == model.classes,
       class_weights_.size(), " weights for ", model.classes, " classes");
