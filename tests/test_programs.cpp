@@ -104,6 +104,44 @@ TEST_CASE("a run folder is not overwritten by accident", "[programs]") {
   CHECK(train(run, "--set training.steps=1 --overwrite").code == 0);
 }
 
+namespace {
+
+double largest_difference(const Tensor& a, const Tensor& b) {
+  const auto x = a.span<float>(), y = b.span<float>();
+  REQUIRE(x.size() == y.size());
+  double most = 0;
+  for (size_t i = 0; i < x.size(); ++i) most = std::max(most, std::abs(double{x[i]} - y[i]));
+  return most;
+}
+
+}  // namespace
+
+// A checkpoint has no device: what one trained, another maps with.
+TEST_CASE("the emulated GPU trains and maps as the CPU does", "[programs][simt]") {
+  const Workshop& w = workshop();
+  const std::string settings = "--set training.steps=8 --set optimizer.lr=1e-4 ";
+  const auto logits = [&](const std::string& run, const std::string& device) {
+    const std::string out = w.at(run + "_on_" + device + ".tif");
+    REQUIRE(run_program("unetd-infer --quiet --model " + w.at(run) + "/last.ckpt --scene " +
+                        w.scene + " --emit logits --tile 64 --device " + device + " --out " + out)
+                .code == 0);
+    const io::Scene map = io::Scene::open(out);
+    return map.read(map.grid().whole()).image;
+  };
+  REQUIRE(train(w.at("by_cpu"), settings + "--device cpu").code == 0);
+  REQUIRE(train(w.at("by_simt"), settings + "--device simt").code == 0);
+  const Tensor want = logits("by_cpu", "cpu");
+  CHECK(largest_difference(logits("by_cpu", "simt"), want) < 1e-5);
+  CHECK(largest_difference(logits("by_simt", "cpu"), want) < 1e-3);
+
+  REQUIRE(train(w.at("rounded"), settings + "--device simt --set runtime.precision=bf16").code ==
+          0);
+  CHECK(largest_difference(logits("rounded", "cpu"), want) < 0.1);
+  check_refused("unetd-train --quiet --device cpu --set runtime.precision=bf16 --data " + w.store +
+                    " --out " + w.at("refused") + tiny,
+                2, "runtime.precision", w.at("refused") + "/last.ckpt");
+}
+
 TEST_CASE("logits of an odd scene do not depend on the tile", "[programs][exact]") {
   const Workshop& w = workshop();
   const std::string run = w.at("logits_run"), scene = w.at("odd.tif");
@@ -123,11 +161,7 @@ TEST_CASE("logits of an odd scene do not depend on the tile", "[programs][exact]
     const io::Scene map = io::Scene::open(out);
     return map.read(map.grid().whole()).image;
   };
-  const Tensor whole = logits("512"), tiled = logits("16");
-  double most = 0;
-  for (size_t i = 0; i < whole.span<float>().size(); ++i)
-    most = std::max(most, std::abs(double{whole.span<float>()[i]} - tiled.span<float>()[i]));
-  CHECK(most < 1e-5);
+  CHECK(largest_difference(logits("512"), logits("16")) < 1e-5);
 }
 
 TEST_CASE("bad scenes and labels are refused in one line", "[programs][bad]") {

@@ -44,7 +44,7 @@ cli::Spec spec() {
                 cli::key_flag("--tile", "inference.tile"),
                 cli::key_flag("--stitch", "inference.stitch"),
                 cli::key_flag("--tta", "inference.tta")},
-      .groups = {"inference"},
+      .groups = {"inference", "runtime"},
       .json = true,
       .overwrite = true,
       .examples =

@@ -52,7 +52,7 @@ cli::Spec spec() {
                 {.name = "--polygons",
                  .value = "GPKG",
                  .help = "the classes' areas as polygons in a GeoPackage"}},
-      .groups = {"inference"},
+      .groups = {"inference", "runtime"},
       .overwrite = true,
       .examples =
           "unetd-infer --model run/best.ckpt --scene scene.tif --out map.tif "

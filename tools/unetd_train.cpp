@@ -46,7 +46,7 @@ cli::Spec spec() {
                  .value = "MODEL",
                  .help = "start from the parameters of a checkpoint or safetensors file"}},
       .groups = {"model", "training", "loss", "optimizer", "schedule", "augmentation",
-                 "normalisation", "data"},
+                 "normalisation", "data", "runtime"},
       .overwrite = true,
       .examples =
           "unetd-train --data store --out run --set training.epochs=20\n"
