@@ -15,6 +15,7 @@
 #include "unet/trainer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -300,14 +301,19 @@ struct Course {
   std::vector<double> loss, norm, valid;
 };
 
-Course train(const std::string& device, bool bilinear, Config::Precision precision, int steps) {
+UNetConfig small_network(DType compute) {
   UNetConfig c;
   c.in_channels = 13;
   c.classes = 4;
   c.width = 8;
   c.depth = 2;
+  c.compute = compute;
+  return c;
+}
+
+Course train(const std::string& device, bool bilinear, DType compute, int steps) {
+  UNetConfig c = small_network(compute);
   c.bilinear = bilinear;
-  c.compute = precision == Config::Precision::bf16 ? DType::bf16 : DType::f32;
   const Shape shape{2, 22, 18, c.in_channels};  // odd below, so that skips are padded
   Config config;
   config.runtime.device = device;
@@ -345,16 +351,39 @@ void check_training(const std::string& device) {
   constexpr int steps = 20;
   for (const bool bilinear : {false, true}) {
     INFO(device << (bilinear ? " bilinear" : " transposed"));
-    const Course want = train("cpu", bilinear, Config::Precision::f32, steps);
-    const Course got = train(device, bilinear, Config::Precision::f32, steps);
+    const Course want = train("cpu", bilinear, DType::f32, steps);
+    const Course got = train(device, bilinear, DType::f32, steps);
     check_near(got.loss, want.loss, 1e-4);
     check_near(got.norm, want.norm, 1e-2);
     check_near(got.valid, want.valid, 1e-3);
-    const Course rounded = train(device, bilinear, Config::Precision::bf16, steps);
-    check_near(rounded.loss, want.loss, 0.02);
-    check_near(rounded.valid, want.valid, 0.02);
-    CHECK(rounded.loss != got.loss);
+    for (const auto& [compute, apart] : {std::pair{DType::bf16, 0.02}, {DType::f16, 0.004}}) {
+      INFO(name_of(compute));
+      const Course rounded = train(device, bilinear, compute, steps);
+      check_near(rounded.loss, want.loss, apart);
+      check_near(rounded.valid, want.valid, apart);
+      CHECK(rounded.loss != got.loss);
+    }
   }
+}
+
+// With a loss scale that overflows f16 steps change nothing but the scale, until it fits.
+void check_loss_scale(const std::string& device) {
+  const Shape shape{1, 16, 16, 13};
+  Config config;
+  config.runtime.device = device;
+  Trainer trainer(config, small_network(DType::f16), shape, 10, {});
+  const Tensor image = random_image(shape, 1), labels({1, 16, 16, 1}, DType::u8);
+  const auto filter = [&] { return trainer.params().read("outc.conv.weight"); };
+  const Tensor before = filter();
+  trainer.set_loss_scale({0x1p60F, 5});
+  CHECK_FALSE(std::isfinite(trainer.train(image, labels).grad_norm));
+  CHECK(std::memcmp(filter().data(), before.data(), before.bytes()) == 0);
+  CHECK(trainer.loss_scale().scale == 0x1p59F);
+  CHECK(trainer.loss_scale().good_steps == 0);
+  trainer.set_loss_scale({0x1p10F, 1999});
+  CHECK(trainer.train(image, labels).grad_norm < 100);
+  CHECK(std::memcmp(filter().data(), before.data(), before.bytes()) != 0);
+  CHECK(trainer.loss_scale().scale == 0x1p11F);
 }
 
 }  // namespace
@@ -362,17 +391,19 @@ void check_training(const std::string& device) {
 TEST_CASE("a network trains on the emulated GPU as it does on the CPU", "[device][simt]") {
   register_kernels();
   check_training("simt");
+  check_loss_scale("simt");
 }
 
 TEST_CASE("a network trains on the GPU as it does on the CPU", "[device][gpu]") {
   register_kernels();
-  if (gpu_is_there()) check_training("cuda");
+  if (!gpu_is_there()) return;
+  check_training("cuda");
+  check_loss_scale("cuda");
 }
 
 TEST_CASE("16-bit types are refused on the CPU, with the key", "[device]") {
   register_kernels();
-  CHECK_THROWS_WITH(train("cpu", false, Config::Precision::bf16, 1),
-                    Catch::Contains("runtime.precision"));
+  CHECK_THROWS_WITH(train("cpu", false, DType::bf16, 1), Catch::Contains("runtime.precision"));
 }
 
 TEST_CASE("what a device's kernels lack is told with the node and the reasons", "[device]") {

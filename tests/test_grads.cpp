@@ -155,7 +155,7 @@ GradCase unary_case(const char* name, Unary op) {
           [=](Graph& g, const std::vector<Value>& in) { return op(g, in[0]); }};
 }
 
-using Loss = Value (*)(Graph&, Value, Value, Value);
+using Loss = Value (*)(Graph&, Value, Value, Value, Value);
 GradCase loss_case(const char* name, Loss loss, int64_t channels, bool weighted) {
   const Shape logits{2, 3, 4, channels};
   GradCase c{
@@ -163,7 +163,7 @@ GradCase loss_case(const char* name, Loss loss, int64_t channels, bool weighted)
       {image("logits", logits, uniform(-3, 3)), label_map(logits, std::max<int64_t>(channels, 2))},
       1,
       [=](Graph& g, const std::vector<Value>& in) {
-        return loss(g, in[0], in[1], weighted ? in[2] : Value{});
+        return loss(g, in[0], in[1], weighted ? in[2] : Value{}, {});
       }};
   if (weighted) c.inputs.push_back(vector("weights", channels, uniform(0.5, 3)));
   return c;

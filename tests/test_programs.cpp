@@ -137,6 +137,12 @@ TEST_CASE("the emulated GPU trains and maps as the CPU does", "[programs][simt]"
   REQUIRE(train(w.at("rounded"), settings + "--device simt --set runtime.precision=bf16").code ==
           0);
   CHECK(largest_difference(logits("rounded", "cpu"), want) < 0.1);
+  // The loss scale is part of what a resumed run goes on with.
+  const std::string f16 = settings + "--device simt --set runtime.precision=f16 ";
+  REQUIRE(train(w.at("alone_f16"), f16).code == 0);
+  REQUIRE(train(w.at("resumed_f16"), f16 + "--set training.minutes=0.0001").code == 0);
+  REQUIRE(train(w.at("resumed_f16"), "--resume --set training.minutes=0").code == 0);
+  CHECK(same_tensors(w.at("alone_f16") + "/last.ckpt", w.at("resumed_f16") + "/last.ckpt"));
   check_refused("unetd-train --quiet --device cpu --set runtime.precision=bf16 --data " + w.store +
                     " --out " + w.at("refused") + tiny,
                 2, "runtime.precision", w.at("refused") + "/last.ckpt");

@@ -76,6 +76,8 @@ void add_model(Writer& out, const Params& params, int64_t steps) {
   }
 }
 
+constexpr const char* loss_scale_name = "optimizer.loss_scale";
+
 void add_state(Writer& out, const Trainer& trainer) {
   const Params& params = trainer.params();
   const OptimizerState& state = trainer.optimizer();
@@ -85,6 +87,10 @@ void add_state(Writer& out, const Trainer& trainer) {
     out.add("optimizer.m." + s.name, s, params.read_from(*state.m, s));
     out.add("optimizer.v." + s.name, s, params.read_from(*state.v, s));
   }
+  if (!state.loss_scale) return;
+  const LossScale scale = trainer.loss_scale();
+  const float numbers[] = {scale.scale, scale.good_steps};
+  out.add(loss_scale_name, std::vector<int64_t>{2}, Tensor::from<float>({1, 1, 1, 2}, numbers));
 }
 
 }  // namespace
@@ -206,6 +212,11 @@ void Checkpoint::restore(Trainer& trainer) const {
     if (statistic) continue;
     params.write_to(*state.m, s, file_->read("optimizer.m." + s.name, s));
     params.write_to(*state.v, s, file_->read("optimizer.v." + s.name, s));
+  }
+  if (file_->find(loss_scale_name) != nullptr) {
+    const ParamSpec pair{.name = loss_scale_name, .shape = {1, 1, 1, 2}};
+    const Tensor numbers = file_->read(loss_scale_name, pair);
+    trainer.set_loss_scale({numbers.span<float>()[0], numbers.span<float>()[1]});
   }
   trainer.set_step(std::stoll(step));
 }

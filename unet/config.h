@@ -22,7 +22,7 @@ struct Config {
   enum class Window : uint8_t { hann, triangular, gaussian };
   enum class Tta : uint8_t { none, flips, d4 };
   enum class Emit : uint8_t { classes, probabilities, logits };
-  enum class Precision : uint8_t { f32, bf16 };
+  enum class Precision : uint8_t { f32, bf16, f16 };
   enum class Weighting : uint8_t { none, inverse, inverse_sqrt, list };
 
   // One weight per class: none (all 1), from the class shares of the training data, or given.

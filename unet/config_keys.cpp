@@ -271,9 +271,10 @@ std::vector<Key> inference_keys() {
              "threads of the computation; 0: as many as there are cores"),
       word("runtime.kernels", UNETD_MEMBER(runtime.kernels), "list of op=implementation",
            "implementations to force, such as conv2d=eigen,maxpool2x2=ref"),
-      choice("runtime.precision", UNETD_MEMBER(runtime.precision), {"f32", "bf16"},
+      choice("runtime.precision", UNETD_MEMBER(runtime.precision), {"f32", "bf16", "f16"},
              "storage of images and filters between the first and the last layer, on a GPU; sums, "
-             "parameters, batch norm and the last layer are f32 always")};
+             "parameters, batch norm and the last layer are f32 always, and f16 trains with a loss "
+             "scale that adapts itself")};
 }
 
 #undef UNETD_MEMBER

@@ -133,7 +133,8 @@ UNetConfig unet_config(const Config& config, int64_t data_channels, int64_t data
   c.conv_bias = m.conv_bias;
   c.bn_eps = static_cast<float>(m.bn_eps);
   c.bn_momentum = static_cast<float>(m.bn_momentum);
-  c.compute = config.runtime.precision == Config::Precision::bf16 ? DType::bf16 : DType::f32;
+  constexpr DType types[] = {DType::f32, DType::bf16, DType::f16};
+  c.compute = types[static_cast<size_t>(config.runtime.precision)];
   return c;
 }
 

@@ -3,29 +3,34 @@
 #include "unet/schedule.h"
 
 #include <cmath>
+#include <cstring>
 #include <span>
 #include <utility>
 
 namespace unetd {
 
-Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, const Config& config) {
-  return config.loss.type == Config::LossType::bce ? bce_with_logits(g, logits, labels, weights)
-                                                   : cross_entropy(g, logits, labels, weights);
+Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, const Config& config,
+                        Value loss_scale) {
+  return config.loss.type == Config::LossType::bce
+             ? bce_with_logits(g, logits, labels, weights, loss_scale)
+             : cross_entropy(g, logits, labels, weights, loss_scale);
 }
 
 namespace {
 
 constexpr const char* smaller_batch = "lower training.batch or training.crop";
 constexpr int64_t scalar_count = sizeof(OptimizerScalars) / sizeof(float);
+constexpr int64_t loss_scale_count = sizeof(LossScale) / sizeof(float);
+constexpr LossScale first_loss_scale{0x1p16F, 0};
 
-// Records clipping, AdamW and the moving average for elements [begin, begin + count) of the flat
+// Records AdamW and the moving average for elements [begin, begin + count) of the flat
 // buffers, with or without weight decay.
 struct OptimizerRecorder {
   Graph& g;
   const Config& config;
   Params& params;
   const OptimizerState& state;
-  Value scalars, norm;
+  Value scalars, factor;
 
   Value flat(const std::shared_ptr<Buffer>& buffer, const char* name, int64_t begin,
              int64_t count) const {
@@ -34,15 +39,11 @@ struct OptimizerRecorder {
   void update(int64_t begin, int64_t count, double weight_decay) const {
     if (count == 0) return;
     const auto& o = config.optimizer;
-    const AdamW problem{count,
-                        static_cast<float>(o.beta1),
-                        static_cast<float>(o.beta2),
-                        static_cast<float>(o.eps),
-                        static_cast<float>(weight_decay),
-                        static_cast<float>(o.clip_norm)};
+    const AdamW problem{count, static_cast<float>(o.beta1), static_cast<float>(o.beta2),
+                        static_cast<float>(o.eps), static_cast<float>(weight_decay)};
     const Value values = flat(params.values(), "params", begin, count);
     g.emit(
-        problem, {flat(params.gradients(), "gradients", begin, count), scalars, norm},
+        problem, {flat(params.gradients(), "gradients", begin, count), scalars, factor},
         {values, flat(state.m, "adamw.m", begin, count), flat(state.v, "adamw.v", begin, count)});
   }
   void average(const std::shared_ptr<Buffer>& from, const std::shared_ptr<Buffer>& to,
@@ -75,6 +76,10 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
     optimizer_.average = like(*params_.values());
     optimizer_.average_statistics = like(*params_.statistics());
   }
+  if (model.compute == DType::f16) {
+    optimizer_.loss_scale = std::make_shared<Buffer>(device_, sizeof(LossScale));
+    set_loss_scale(first_loss_scale);
+  }
   restart_average();
   training_ = with_remedy(smaller_batch, [&] { return record_training(batch); });
 }
@@ -83,6 +88,25 @@ void Trainer::restart_average() {
   if (!optimizer_.average) return;
   copy(*params_.values(), *optimizer_.average);
   copy(*params_.statistics(), *optimizer_.average_statistics);
+}
+
+LossScale Trainer::loss_scale() const {
+  if (!optimizer_.loss_scale) return first_loss_scale;
+  LossScale state;
+  Staging(device_).download(optimizer_.loss_scale->data(), sizeof state,
+                            [&](const std::byte* from) {
+                              std::memcpy(&state, from, sizeof state);
+                              return 0;
+                            });
+  return state;
+}
+
+void Trainer::set_loss_scale(const LossScale& state) {
+  if (!optimizer_.loss_scale) return;
+  Staging staging(device_);
+  staging.upload(optimizer_.loss_scale->data(), sizeof state,
+                 [&](std::byte* to) { std::memcpy(to, &state, sizeof state); });
+  backend(device_).sync(backend(device_).stream());  // `staging` ends here
 }
 
 Params Trainer::inference_params() const {
@@ -105,7 +129,12 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch) {
     r->weights = g.input({1, 1, 1, model_.classes}, DType::f32, "class_weights");
   }
   const Value logits = unet(g, params_, model_, r->image, Mode::training);
-  r->loss = segmentation_loss(g, logits, r->labels, r->weights, config_);
+  Value scale;
+  if (optimizer_.loss_scale) {
+    scale =
+        g.external(optimizer_.loss_scale, 0, {1, 1, 1, loss_scale_count}, DType::f32, "loss_scale");
+  }
+  r->loss = segmentation_loss(g, logits, r->labels, r->weights, config_, scale);
   g.backward(r->loss);
 
   const int64_t all = params_.trained_elements(), filters = params_.weight_elements();
@@ -113,8 +142,12 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch) {
   const Value gradients =
       g.external(params_.gradients(), 0, {1, 1, 1, all}, DType::f32, "gradients");
   g.emit(GlobalNorm{all}, {gradients}, {r->norm});
+  const Value factor = g.value({1, 1, 1, 1}, DType::f32, "gradient_factor", Kind::dense);
+  g.emit(GradientFactor{.max_norm = static_cast<float>(config_.optimizer.clip_norm),
+                        .scaled = static_cast<bool>(scale)},
+         {}, {factor, r->norm, scale});
   g.mark_output(r->norm);
-  const OptimizerRecorder optimizer{g, config_, params_, optimizer_, r->scalars, r->norm};
+  const OptimizerRecorder optimizer{g, config_, params_, optimizer_, r->scalars, factor};
   const double decay = config_.optimizer.weight_decay;
   optimizer.update(0, filters, decay);
   optimizer.update(filters, all - filters, config_.optimizer.decay_norm_and_bias ? decay : 0);
@@ -151,7 +184,11 @@ StepResult Trainer::train(const Tensor& image, const Tensor& labels) {
   session.run();
   const std::vector<double> measured = session.scalars({training_->loss, training_->norm});
   const StepResult result{measured[0], measured[1], now.learning_rate};
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
+  // A loss scale that starts too high, or grows too far, costs a few steps and not more.
+  constexpr int64_t most_left_out = 40;
+  left_out_ = std::isfinite(result.grad_norm) ? 0 : left_out_ + 1;
+  const int64_t allowed = optimizer_.loss_scale ? most_left_out : 0;
+  if (!std::isfinite(result.loss) || left_out_ > allowed) {
     throw Error(str("step ", step_ + 1, ": loss ", result.loss, ", gradient norm ",
                     result.grad_norm,
                     "; lower optimizer.lr or look for extreme input values; "

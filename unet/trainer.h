@@ -14,8 +14,9 @@
 
 namespace unetd {
 
-// The loss that the configuration asks for; `weights` may be absent.
-Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, const Config& config);
+// The loss that the configuration asks for; `weights` and `loss_scale` may be absent.
+Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, const Config& config,
+                        Value loss_scale = {});
 
 // The state of AdamW and of the moving average: flat buffers in the layout of Params::values() and
 // statistics(). The averages are null without training.ema_decay. Statistics of batch norm are
@@ -23,8 +24,11 @@ Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, con
 struct OptimizerState {
   std::shared_ptr<Buffer> m, v;
   std::shared_ptr<Buffer> average, average_statistics;
+  std::shared_ptr<Buffer> loss_scale;  // a LossScale, for f16 only
 };
 
+// A step in f16 whose gradient overflowed changes no parameter: its norm is not finite, and the
+// next one has half the loss scale.
 struct StepResult {
   double loss = 0, grad_norm = 0, learning_rate = 0;
 };
@@ -37,7 +41,8 @@ class Trainer {
           std::span<const float> class_weights);
 
   // One optimiser step. image: f32 (n, h, w, c) normalised; labels: u8 (n, h, w, 1), 255 ignored.
-  // Throws Error when loss or gradient are not finite, naming the step.
+  // Throws Error when loss or gradient are not finite, naming the step; the parameters are then
+  // those before it. In f16 only when the gradient stays so however small the loss scale becomes.
   StepResult train(const Tensor& image, const Tensor& labels);
 
   // Adds the predictions for a batch of any size to the confusion matrix and returns the mean loss
@@ -56,6 +61,9 @@ class Trainer {
   Params inference_params() const;
   OptimizerState& optimizer() { return optimizer_; }
   const OptimizerState& optimizer() const { return optimizer_; }
+  // The loss scale of f16, for checkpoints; the start value where there is none.
+  LossScale loss_scale() const;
+  void set_loss_scale(const LossScale& state);
   // After the parameters were set from outside: the average starts from them.
   void restart_average();
   Session& session() { return *training_->session; }
@@ -79,6 +87,7 @@ class Trainer {
   Params params_;
   OptimizerState optimizer_;
   int64_t step_ = 0, steps_;
+  int64_t left_out_ = 0;  // steps in a row
   std::unique_ptr<Recorded> training_, evaluation_;
 };
 

@@ -56,8 +56,10 @@ struct Padding {
 Value pad2d(Graph& g, Value x, const Padding& amounts);
 
 // Mean losses over the valid pixels (engine/op/loss.h): a scalar value from logits and dense u8
-// labels of one channel. `weights` may be absent.
-Value cross_entropy(Graph& g, Value logits, Value labels, Value weights);
-Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight);
+// labels of one channel. `weights` may be absent. `loss_scale`, a LossScale (engine/op/optimizer.h)
+// or absent, multiplies the gradient and not the value.
+Value cross_entropy(Graph& g, Value logits, Value labels, Value weights, Value loss_scale = {});
+Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight,
+                      Value loss_scale = {});
 
 }  // namespace unetd

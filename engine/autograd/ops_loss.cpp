@@ -1,12 +1,13 @@
 #include "engine/autograd/ops.h"
 #include "engine/op/loss.h"
+#include "engine/op/optimizer.h"
 
 namespace unetd {
 namespace {
 
 // A loss node yields its own gradient along with the value: the backward closure only hands it on.
 template <class Loss>
-Value fused_loss(Graph& g, Value logits, Value labels, Value weights) {
+Value fused_loss(Graph& g, Value logits, Value labels, Value weights, Value scale) {
   const auto xi = g.info(logits);
   const auto& li = g.info(labels);
   UNETD_CHECK(li.dtype == DType::u8 && li.kind == Kind::dense &&
@@ -25,7 +26,10 @@ Value fused_loss(Graph& g, Value logits, Value labels, Value weights) {
          {loss, dlogits});
   g.on_backward(loss, {logits}, [=](Graph& b, Value dy) {
     UNETD_CHECK(!dy, "a loss carries its own gradient and must come last");
-    b.add_grad(logits, dlogits);
+    if (!scale) return b.add_grad(logits, dlogits);
+    const Value scaled = b.new_grad(logits);
+    b.emit(ScaleGradient{xi.shape, xi.dtype}, {dlogits, scale}, {scaled});
+    b.add_grad(logits, scaled);
   });
   g.mark_output(loss);
   return loss;
@@ -33,12 +37,12 @@ Value fused_loss(Graph& g, Value logits, Value labels, Value weights) {
 
 }  // namespace
 
-Value cross_entropy(Graph& g, Value logits, Value labels, Value weights) {
-  return fused_loss<CrossEntropy>(g, logits, labels, weights);
+Value cross_entropy(Graph& g, Value logits, Value labels, Value weights, Value loss_scale) {
+  return fused_loss<CrossEntropy>(g, logits, labels, weights, loss_scale);
 }
 
-Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight) {
-  return fused_loss<BceWithLogits>(g, logits, labels, pos_weight);
+Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight, Value loss_scale) {
+  return fused_loss<BceWithLogits>(g, logits, labels, pos_weight, loss_scale);
 }
 
 }  // namespace unetd

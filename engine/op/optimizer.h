@@ -28,8 +28,55 @@ struct OptimizerScalars {
   float ema_decay = 0;              // for Ema
 };
 
+// Gradients stored in f16 underflow unless the loss is scaled up before it is differentiated. The
+// scale adapts itself, on the device (Micikevicius et al., 2018): see GradientFactor.
+struct LossScale {
+  float scale = 1;
+  float good_steps = 0;  // in a row
+};
+
+// y = x * loss_scale.scale: of the gradient of the logits.
+struct ScaleGradient {
+  static constexpr const char* name = "scale_gradient";
+  Shape shape;
+  DType dtype = DType::f32;
+
+  bool operator==(const ScaleGradient&) const = default;
+  struct Buffers {
+    const void* x;
+    const LossScale* scale;
+    void* y;
+  };
+  Buffers bind(In in, Out out) const {
+    return {in[0], static_cast<const LossScale*>(in[1]), out[0]};
+  }
+};
+
+// What an optimiser multiplies the gradient by, from the gradient's norm:
+//   norm = norm / scale, in place                      scale: 1 unless `scaled`
+//   factor = 1 / scale * min(1, max_norm / (norm + 1e-6))    without the minimum if max_norm is 0
+// Where the norm is not finite the factor is NaN, and the step is left out. With `scaled` the loss
+// scale is halved then, and doubled after `growth_interval` good steps in a row.
+struct GradientFactor {
+  static constexpr const char* name = "gradient_factor";
+  float max_norm = 0;
+  bool scaled = false;
+  float growth_interval = 2000;
+  DType dtype = DType::f32;
+
+  bool operator==(const GradientFactor&) const = default;
+  struct Buffers {
+    void *factor, *norm;
+    LossScale* scale;  // null unless scaled
+  };
+  Buffers bind(In, Out out) const {
+    return {out[0], out[1], scaled ? static_cast<LossScale*>(out[2]) : nullptr};
+  }
+};
+inline constexpr float largest_loss_scale = 0x1p24F, smallest_loss_scale = 0x1p-14F;
+
 // AdamW with decoupled weight decay (Loshchilov and Hutter, 2019), in place:
-//   g = grad * min(1, max_norm / (norm + 1e-6))        when max_norm > 0
+//   g = grad * factor           a factor that is NaN leaves everything as it is
 //   p = p * (1 - lr * weight_decay)
 //   m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
 //   p = p - lr / bias_correction1 * m / (sqrt(v) / bias_correction2_sqrt + eps)
@@ -37,22 +84,17 @@ struct AdamW {
   static constexpr const char* name = "adamw";
   int64_t count = 0;
   float beta1 = 0.9F, beta2 = 0.999F, eps = 1e-8F, weight_decay = 0.01F;
-  float max_norm = 0;  // 0: no clipping
   DType dtype = DType::f32;
 
   bool operator==(const AdamW&) const = default;
   struct Buffers {
-    const void *grad, *norm;  // norm: null without clipping
+    const void* grad;
     const OptimizerScalars* scalars;
+    const void* factor;  // one number, from GradientFactor
     void *param, *m, *v;
   };
   Buffers bind(In in, Out out) const {
-    return {in[0],
-            max_norm > 0 ? in[2] : nullptr,
-            static_cast<const OptimizerScalars*>(in[1]),
-            out[0],
-            out[1],
-            out[2]};
+    return {in[0], static_cast<const OptimizerScalars*>(in[1]), in[2], out[0], out[1], out[2]};
   }
 };
 

@@ -41,9 +41,8 @@ struct Norm final : Kernel<GlobalNorm> {
 };
 
 void adamw(const AdamW& p, const AdamW::Buffers& b) {
-  const float clip =
-      b.norm == nullptr ? 1.0F
-                        : std::min(1.0F, p.max_norm / (*static_cast<const float*>(b.norm) + 1e-6F));
+  const float factor = *static_cast<const float*>(b.factor);
+  if (std::isnan(factor)) return;
   const OptimizerScalars s = *b.scalars;
   const float decay = 1 - s.learning_rate * p.weight_decay;
   const float rate = s.learning_rate / s.bias_correction1, inverse = 1 / s.bias_correction2_sqrt;
@@ -55,7 +54,7 @@ void adamw(const AdamW& p, const AdamW::Buffers& b) {
   parallel_chunks(p.count, grain, [=](int64_t begin, int64_t end) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
-      const float g = grad[i] * clip;
+      const float g = grad[i] * factor;
       const float mi = beta1 * m[i] + (1 - beta1) * g, vi = beta2 * v[i] + (1 - beta2) * g * g;
       m[i] = mi;
       v[i] = vi;

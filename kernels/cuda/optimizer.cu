@@ -61,6 +61,38 @@ struct Norm final : Kernel<GlobalNorm> {
   GlobalNorm p_;
 };
 
+// --- loss scale ----------------------------------------------------------------------------------
+
+struct Scaled {
+  const LossScale* state;
+  SIMT_DEVICE float operator()(float x) const { return x * state->scale; }
+};
+void scale_gradient(const ScaleGradient& p, const ScaleGradient::Buffers& b, const Stream& stream) {
+  map(stream, Scaled{b.scale}, p.shape.count(), static_cast<float*>(b.y),
+      static_cast<const float*>(b.x));
+}
+
+// One thread does it all.
+__global__ void factor_kernel(GradientFactor p, float* factor, float* norm, LossScale* state) {
+  const float scale = p.scaled ? state->scale : 1.F;
+  const float unscaled = *norm / scale;
+  const bool good = unscaled - unscaled == 0;  // neither infinite nor NaN
+  const float wanted = p.max_norm > 0 ? p.max_norm / (unscaled + 1e-6F) : 1.F;
+  *factor = good ? (wanted < 1 ? wanted : 1.F) / scale : NAN;
+  *norm = unscaled;
+  if (!p.scaled) return;
+  const float steps = good ? state->good_steps + 1 : 0.F;
+  const bool grows = steps >= p.growth_interval;
+  if (grows && scale < largest_loss_scale) state->scale = 2 * scale;
+  if (!good && scale > smallest_loss_scale) state->scale = scale / 2;
+  state->good_steps = grows ? 0.F : steps;
+}
+void gradient_factor(const GradientFactor& p, const GradientFactor::Buffers& b,
+                     const Stream& stream) {
+  simt::launch(factor_kernel, Dim{1}, Dim{1}, 0, stream, p, static_cast<float*>(b.factor),
+               static_cast<float*>(b.norm), b.scale);
+}
+
 // --- steps ---------------------------------------------------------------------------------------
 
 struct AdamWArrays {
@@ -68,7 +100,7 @@ struct AdamWArrays {
   float *param, *m, *v;
 };
 template <int N>
-SIMT_DEVICE void step(const AdamW& p, const OptimizerScalars& s, float clip, const AdamWArrays& b,
+SIMT_DEVICE void step(const AdamW& p, const OptimizerScalars& s, float factor, const AdamWArrays& b,
                       int64_t i) {
   const float decay = 1 - s.learning_rate * p.weight_decay;
   const float rate = s.learning_rate / s.bias_correction1, inverse = 1 / s.bias_correction2_sqrt;
@@ -77,7 +109,7 @@ SIMT_DEVICE void step(const AdamW& p, const OptimizerScalars& s, float clip, con
             v = load_floats<N>(b.v + i);
   SIMT_UNROLL
   for (int k = 0; k < N; ++k) {
-    const float g = grad.v[k] * clip;
+    const float g = grad.v[k] * factor;
     m.v[k] = p.beta1 * m.v[k] + (1 - p.beta1) * g;
     v.v[k] = p.beta2 * v.v[k] + (1 - p.beta2) * g * g;
     param.v[k] = param.v[k] * decay - rate * m.v[k] / (sqrtf(v.v[k]) * inverse + p.eps);
@@ -90,12 +122,11 @@ SIMT_DEVICE void step(const AdamW& p, const OptimizerScalars& s, float clip, con
 template <int N>
 __global__ void __launch_bounds__(block_threads)
     adamw_kernel(AdamW p, const OptimizerScalars* __restrict__ scalars,
-                 const float* __restrict__ norm, AdamWArrays b) {
+                 const float* __restrict__ factor, AdamWArrays b) {
   const int64_t first = (int64_t{blockIdx.x} * block_threads + threadIdx.x) * N;
-  const float wanted = norm == nullptr ? 1.F : p.max_norm / (*norm + 1e-6F);
-  const float clip = wanted < 1 ? wanted : 1.F;
-  if (first + N <= p.count) return step<N>(p, *scalars, clip, b, first);
-  for (int64_t i = first; i < p.count; ++i) step<1>(p, *scalars, clip, b, i);
+  if (*factor != *factor) return;
+  if (first + N <= p.count) return step<N>(p, *scalars, *factor, b, first);
+  for (int64_t i = first; i < p.count; ++i) step<1>(p, *scalars, *factor, b, i);
 }
 
 void adamw(const AdamW& p, const AdamW::Buffers& b, const Stream& stream) {
@@ -104,7 +135,7 @@ void adamw(const AdamW& p, const AdamW::Buffers& b, const Stream& stream) {
   const auto launch = [&]<int N>(Pack<float, N>) {
     const unsigned blocks = simt::blocks_for((p.count + N - 1) / N, block_threads);
     simt::launch(adamw_kernel<N>, Dim{blocks}, Dim{block_threads}, 0, stream, p, b.scalars,
-                 static_cast<const float*>(b.norm), arrays);
+                 static_cast<const float*>(b.factor), arrays);
   };
   if (aligned16({b.grad, b.param, b.m, b.v})) return launch(Pack<float>{});
   launch(Pack<float, 1>{});
@@ -127,6 +158,8 @@ void ema(const Ema& p, const Ema::Buffers& b, const Stream& stream) {
 
 void register_optimizer() {
   add<Norm, GlobalNorm>(only_f32);
+  add<scale_gradient, ScaleGradient>(only_f32);
+  add<gradient_factor, GradientFactor>(only_f32);
   add<adamw, AdamW>(only_f32);
   add<ema, Ema>(only_f32);
 }

@@ -2,7 +2,11 @@
 #pragma once
 
 #include "engine/op/optimizer.h"
+#include "tests/cases/shapes.h"
 #include "tests/support/cases.h"
+
+#include <cmath>
+#include <limits>
 
 namespace unetd {
 
@@ -25,10 +29,27 @@ inline Signature describe(const GlobalNorm& p) {
   return s;
 }
 inline Signature describe(const AdamW& p) {
-  Signature s{{flat("grad", p.count, p.dtype), scalars_spec()},
-              {flat("param", p.count, p.dtype, {}, true), flat("m", p.count, p.dtype, {}, true),
-               flat("v", p.count, p.dtype, uniform(0.01, 1), true)}};
-  if (p.max_norm > 0) s.in.push_back(flat("norm", 1, p.dtype, list({3})));
+  // Few numbers of elements leave the step out.
+  const double factor = p.count == 15 ? std::nan("") : 0.25;
+  return {
+      {flat("grad", p.count, p.dtype), scalars_spec(), flat("factor", 1, p.dtype, list({factor}))},
+      {flat("param", p.count, p.dtype, {}, true), flat("m", p.count, p.dtype, {}, true),
+       flat("v", p.count, p.dtype, uniform(0.01, 1), true)}};
+}
+// LossScale as two floats, in the order of its members.
+inline BufferSpec loss_scale_spec(double scale, double good_steps, bool in_place) {
+  static_assert(sizeof(LossScale) == 2 * sizeof(float));
+  return flat("loss_scale", 2, DType::f32, list({scale, good_steps}), in_place);
+}
+inline Signature describe(const ScaleGradient& p) {
+  return {{{"x", p.shape, Kind::features, p.dtype}, loss_scale_spec(1024, 0, false)},
+          {{.name = "y", .shape = p.shape, .dtype = p.dtype}}};
+}
+// A clipping norm of 2 stands for a gradient that is not finite.
+inline Signature describe(const GradientFactor& p) {
+  const double norm = p.max_norm == 2 ? std::numeric_limits<double>::infinity() : 3;
+  Signature s{{}, {flat("factor", 1, p.dtype), flat("norm", 1, p.dtype, list({norm}), true)}};
+  if (p.scaled) s.out.push_back(loss_scale_spec(64, 7, true));
   return s;
 }
 inline Signature describe(const Ema& p) {
@@ -50,9 +71,25 @@ inline Cases<GlobalNorm> cases<GlobalNorm>() {
 template <>
 inline Cases<AdamW> cases<AdamW>() {
   Cases<AdamW> all = flat_cases<AdamW>();
-  for (const float max_norm : {1.0F, 100.0F}) {  // the norm is 3: with and without effect
-    all.test.push_back({.count = 1000, .weight_decay = 0, .max_norm = max_norm});
+  all.test.push_back({.count = 1000, .weight_decay = 0});
+  return all;
+}
+template <>
+inline Cases<ScaleGradient> cases<ScaleGradient>() {
+  return for_shapes<ScaleGradient>(edge_shapes(), net_logits(),
+                                   [](const Shape& s) { return ScaleGradient{.shape = s}; });
+}
+template <>
+inline Cases<GradientFactor> cases<GradientFactor>() {
+  Cases<GradientFactor> all;
+  for (const float max_norm : {0.F, 1.F, 2.F, 100.F}) {
+    all.test.push_back({.max_norm = max_norm});
+    // The eighth good step in a row: the last before the scale grows, and the one that lets it.
+    for (const float interval : {9.F, 8.F}) {
+      all.test.push_back({.max_norm = max_norm, .scaled = true, .growth_interval = interval});
+    }
   }
+  all.perf.push_back({.max_norm = 1, .scaled = true});
   return all;
 }
 template <>
