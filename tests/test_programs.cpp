@@ -117,7 +117,7 @@ double largest_difference(const Tensor& a, const Tensor& b) {
 }  // namespace
 
 // A checkpoint has no device: what one trained, another maps with.
-TEST_CASE("the emulated GPU trains and maps as the CPU does", "[programs][simt]") {
+TEST_CASE("the emulated GPU trains and maps as the CPU does", "[programs][simt][slow]") {
   const Workshop& w = workshop();
   const std::string settings = "--set training.steps=8 --set optimizer.lr=1e-4 ";
   const auto logits = [&](const std::string& run, const std::string& device) {
