@@ -49,7 +49,7 @@ class Case:
 
 def all_cases():
     cases = []
-    for kind in MODES:
+    for kind in MODES["cpu"]:
         for batch in (1, 4):
             cases.append(Case(f"31M-{kind}-b{batch}", kind, 64, 13, 256, batch))
         for size in (128, 256):
