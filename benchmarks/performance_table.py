@@ -118,6 +118,8 @@ def machine(report):
     facts.append("PyTorch " + (report.get("torch") or "(its version was not kept)"))
     if report.get("jemalloc"):
         facts[-1] += " with jemalloc"
+    if report.get("tuned"):
+        facts.append("both tuned")
     note = f" Note: {report['note']}." if report.get("note") else ""
     return ", ".join(facts) + "." + note
 
@@ -167,9 +169,9 @@ def network(results, device):
     rows = []
     for report in reports:
         case = report["network"] | {"kind": report["benchmark"], "channels": report["network"]["in_channels"]}
-        precision = case.get("precision", "f32")
+        how = case.get("precision", "f32") + (", tuned" if report.get("tuned") else "")
         rate = case["batch"] / statistics.median(report["seconds"])
-        rows.append([f"{case_text(case)}, {precision}", seconds_text(statistics.median(report["seconds"])),
+        rows.append([f"{case_text(case)}, {how}", seconds_text(statistics.median(report["seconds"])),
                      f"{rate:,.1f}", f"{report['gflops'] / 1e3:.2f}", f"{report['arena_mib']:,}"])  # fmt: skip
     devices = dict.fromkeys(report["device"] for report in reports)
     head = ["", "seconds", "images a second", "TFLOP/s in convolutions", "arena, MiB"]
