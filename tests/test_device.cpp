@@ -289,7 +289,7 @@ UNetConfig small_network(DType compute) {
 Course train(const std::string& device, bool bilinear, DType compute, int steps) {
   UNetConfig c = small_network(compute);
   c.bilinear = bilinear;
-  const Shape shape{2, 22, 18, c.in_channels};  // odd below, so that skips are padded
+  const Shape shape{2, 14, 10, c.in_channels};  // odd below, so that skips are padded
   Config config;
   config.runtime.device = device;
   config.training.ema_decay = 0.9;
