@@ -175,7 +175,8 @@ def unetd_seconds(case, args, runs):
     """Seconds of each run of `unetd-bench`."""
     command = [args.build / "unetd-bench", case.kind, "--width", case.width, "--in-channels", case.channels,
                "--classes", case.classes, "--size", case.size, "--batch", case.batch, "--rounds", runs,
-               "--threads", args.threads, "--device", args.device, "--json", "-"]  # fmt: skip
+               "--threads", args.threads, "--device", args.device, "--json", "-",
+               *(["--tune"] if args.tune else [])]  # fmt: skip
     done = subprocess.run(list(map(str, command)), check=True, text=True, stdout=subprocess.PIPE)
     answer = json.loads(done.stdout)
     args.device_name = answer["device"]
@@ -229,6 +230,7 @@ def parse_arguments():
     parser.add_argument("--runs", type=int, default=3, help="timed runs a round and side")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
+    parser.add_argument("--tune", action="store_true", help="unetd measures its implementations beforehand")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one PyTorch process")
     parser.add_argument("--json", type=Path, default=root / "results" / "against_pytorch.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -261,7 +263,7 @@ def main():
     load = os.getloadavg()[0]
     args.json.parent.mkdir(exist_ok=True)
     report = {"cpu": cpu_name(), "device": None, "threads": args.threads, "torch": args.torch,
-              "jemalloc": bool(args.jemalloc), "load_average_before": load, "cases": []}  # fmt: skip
+              "tuned": args.tune, "jemalloc": bool(args.jemalloc), "load_average_before": load, "cases": []}  # fmt: skip
     for case in cases:  # written after each: the long ones come last
         report["cases"].append(measure(case, args))
         report["torch"], report["device"] = args.torch, args.device_name

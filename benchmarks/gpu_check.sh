@@ -1,30 +1,38 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in one call: builds engine, kernels and unetd-bench, runs the tests
 # that use a GPU, a part of them under compute-sanitizer, and writes timings to benchmarks/results/
-# (gpu_ops.json, gpu_step.json, gpu_infer.json, and against_pytorch_gpu.json where there is PyTorch).
+# (gpu_ops.json, gpu_step_*.json and gpu_infer_*.json for f32 and bf16, and against_pytorch_gpu.json where
+# there is PyTorch), from which performance_table.py writes the tables of docs/performance.md.
 #
 #   bash benchmarks/gpu_check.sh                            all of it
-#   STEPS="build tests" bash benchmarks/gpu_check.sh        parts: build tests sanitizer bench pytorch
+#   STEPS="tests bench" bash benchmarks/gpu_check.sh        parts: build tests bench pytorch sanitizer
 #   bash benchmarks/gpu_check.sh pack FOLDER                collects the packages below from a machine that
 #                                                           has them, for one that has not
+#
+# A step that fails or runs out of time leaves what it has written, and the next one begins; without a
+# build nothing does. The exit code is 0 when all of them passed.
 #
 # The machine needs: an NVIDIA driver, the CUDA toolkit (nvcc, compute-sanitizer), CMake 3.25, g++ 12 or
 # later. GDAL, oneDNN and a network are not needed. These packages are: Eigen 3, yaml-cpp, CLI11,
 # nlohmann-json and Catch2 2; where they are not installed, DEPS names a folder that `pack` made.
 #
 # From the environment:
-#   DEPS    folder of packages (build/gpu_packages where that exists)
-#   ARCH    what to compile for (native: this machine's GPU)
-#   OUT     folder of the results (benchmarks/results)
-#   PYTHON  a Python with torch (python3)
-#   CASES   of against_pytorch.py (31M-step-b4,31M-infer-b4)
-#   JOBS    of the build (all cores)
+#   DEPS     folder of packages (build/gpu_packages where that exists)
+#   ARCH     what to compile for (native: this machine's GPU)
+#   OUT      folder of the results (benchmarks/results)
+#   MINUTES  for the whole call; a step that is not done by then is ended (no limit)
+#   PYTHON   a Python with torch (python3)
+#   CASES    of against_pytorch.py (31M-step-b4,31M-infer-b4)
+#   JOBS     of the build (all cores)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=$root/build/gpu
 OUT=${OUT:-$root/benchmarks/results}
 
 say() { echo "== $*" >&2; }
+
+# The toolkit's usual place, for shells that do not look there.
+command -v nvcc >/dev/null || PATH=$PATH:/usr/local/cuda/bin
 
 # pack FOLDER: headers, CMake files and yaml-cpp's library, as they lie under /usr. The CMake files find
 # theirs by their own place, so that the folder may lie anywhere.
@@ -53,9 +61,17 @@ build() {
   cmake --build "$build" --parallel "${JOBS:-$(nproc)}" >&2
 }
 
+built() {
+  if [[ ! -x $build/unetd_tests || ! -x $build/unetd-bench ]]; then
+    say "$build holds no build; STEPS=build makes one"
+    return 1
+  fi
+}
+
 # A test that finds no GPU passes with a note, which here would prove nothing.
 tests() {
   local log=$build/gpu_tests.log
+  built
   "$build/unetd_tests" "[gpu]" | tee "$log" >&2
   if grep -q '^skipped:' "$log"; then
     say "no GPU was used"
@@ -64,45 +80,66 @@ tests() {
 }
 
 sanitizer() {
-  local tool
+  local tool failed=0
+  built
   for tool in memcheck racecheck synccheck initcheck; do
     say "compute-sanitizer --tool $tool"
-    compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/unetd_tests" "[device][gpu]" >&2
+    compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/unetd_tests" "[device][gpu]" >&2 || failed=1
   done
+  return $failed
 }
 
+# With what is measured to be fastest on this card; if choosing fails, without.
 bench() {
+  local failed=0 kind precision command
+  built
   mkdir -p "$OUT"
-  local network=(--device cuda --width 64 --size 256 --batch 16 --rounds 20)
-  "$build/unetd-bench" ops --device cuda --seconds 0.2 --json "$OUT/gpu_ops.json"
-  "$build/unetd-bench" step "${network[@]}" --json "$OUT/gpu_step.json"
-  "$build/unetd-bench" infer "${network[@]}" --json "$OUT/gpu_infer.json"
+  for precision in f32 bf16; do
+    for kind in step infer; do
+      command=("$build/unetd-bench" $kind --device cuda --width 64 --size 256 --batch 16 --rounds 20
+               --set runtime.precision=$precision --json "$OUT/gpu_${kind}_$precision.json")
+      "${command[@]}" --tune >&2 || { failed=1 && "${command[@]}" >&2; } || true
+    done
+  done
+  "$build/unetd-bench" ops --device cuda --seconds 0.05 --json "$OUT/gpu_ops.json" >&2 || failed=1
+  return $failed
 }
 
 pytorch() {
+  built
   if ! "${PYTHON:-python3}" -c 'import torch; assert torch.cuda.is_available()'; then
     say "PyTorch with CUDA is missing: no comparison"
     return 1
   fi
+  mkdir -p "$OUT"
   "${PYTHON:-python3}" "$root/benchmarks/against_pytorch.py" --device cuda --build "$build" \
-    --cases "${CASES:-31M-step-b4,31M-infer-b4}" --runs 20 --json "$OUT/against_pytorch_gpu.json"
+    --cases "${CASES:-31M-step-b4,31M-infer-b4}" --runs 20 --rounds 3 --tune \
+    --json "$OUT/against_pytorch_gpu.json" >&2
 }
 
-if [[ ${1:-} == pack ]]; then
-  pack "${2:-$root/build/gpu_packages}"
-  exit
-fi
+case ${1:-} in
+  pack)
+    pack "${2:-$root/build/gpu_packages}"
+    exit
+    ;;
+  step)  # for this script itself: one step, in a process that can be ended
+    "$2"
+    exit
+    ;;
+esac
+end=$((SECONDS + ${MINUTES:-0} * 60))
 failed=()
-for step in ${STEPS:-build tests sanitizer bench pytorch}; do
+for step in ${STEPS:-build tests bench pytorch sanitizer}; do
+  begin=$SECONDS
+  left=0  # no limit
+  if [[ -n ${MINUTES:-} ]]; then left=$((end > SECONDS ? end - SECONDS : 1)); fi
   say "$step"
-  set +e  # in a condition the step's own errors would not end it
-  (
-    set -e
-    "$step"
-  )
-  status=$?
-  set -e
-  if ((status != 0)); then failed+=("$step"); fi
+  if timeout --kill-after=10 $left bash "$root/benchmarks/gpu_check.sh" step "$step"; then
+    say "$step: passed after $((SECONDS - begin)) s"
+  else
+    say "$step: FAILED after $((SECONDS - begin)) s"
+    failed+=("$step")
+  fi
   if [[ ${failed[*]-} == build ]]; then break; fi  # nothing else can run
 done
 if ((${#failed[@]} > 0)); then

@@ -1,6 +1,7 @@
 // What the CUDA library does when it is loaded (engine/device/load_cuda.cpp): its back end and its
 // kernels enter the lists of the program that loads it.
 #include "engine/device/cuda.h"
+#include "engine/op/registry.h"
 #include "kernels/cublas/register.h"
 #include "kernels/cuda/register.h"
 #if UNETD_HAVE_CUDNN
@@ -22,6 +23,11 @@ void register_kernels() {
 #endif
   unetd::cublas::register_conv_transpose2x2();
   unetd::cuda::register_kernels();
+  std::vector<std::string>& libraries = unetd::libraries(unetd::DeviceType::cuda);
+  libraries.push_back(unetd::cublas::library());
+#if UNETD_HAVE_CUDNN
+  libraries.push_back(unetd::cudnn::library());
+#endif
 }
 
 }  // namespace

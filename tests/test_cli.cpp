@@ -101,6 +101,31 @@ TEST_CASE("a program falls back to the CPU where it may, and says so once", "[cl
   CHECK(run_program("unetd-info device --device cuda:one").code == 2);
 }
 
+TEST_CASE("unetd-bench --tune measures once, and the choices stay", "[cli]") {
+  const TempFolder cache;
+  const auto bench = [&](const std::string& arguments) {
+    return run_command("XDG_CACHE_HOME=" + cache.path().string() +
+                       " " UNETD_PROGRAM_DIR "/unetd-bench " + arguments +
+                       " --device cpu --threads 1 --json -");
+  };
+  const std::string step = "step --width 4 --depth 1 --size 16 --rounds 1";
+  CHECK(bench(step).out.find("\"tuned\": false") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(cache / "unetd"));
+  const ProgramResult first = bench(step + " --tune"), second = bench(step + " --tune");
+  CHECK(first.out.find("\"tuned\": true") != std::string::npos);
+  CHECK(first.complains("measured the implementations of"));
+  CHECK(second.code == 0);
+  CHECK(second.err.empty());
+
+  const std::filesystem::path file = *std::filesystem::directory_iterator(cache / "unetd");
+  const std::string kept = read_file(file);
+  CHECK(bench("ops --seconds 0.0001 --filter \"relu f32\" --tune").code == 0);
+  CHECK(read_file(file).size() > kept.size());
+  const ProgramResult wrong = bench("ops --tune --impl ref");
+  CHECK(wrong.code == 2);
+  CHECK(wrong.complains("--impl"));
+}
+
 cli::Spec example() {
   return {.program = "unetd-example",
           .summary = "an example",

@@ -1,4 +1,5 @@
 // Documents that are generated or that point at files must not drift from what they describe.
+#include "engine/base/error.h"
 #include "engine/base/file.h"
 #include "tests/support/run_program.h"
 
@@ -44,6 +45,55 @@ TEST_CASE("relative links in the documents lead to files", "[docs]") {
     }
   }
   CHECK(links > 0);
+}
+
+// The tables of a page in `folder`, written from the result files beside it.
+ProgramResult performance_table(const fs::path& folder, const std::string& arguments) {
+  return run_command(str("python3 ", (root / "benchmarks/performance_table.py").string(),
+                         " --page ", (folder / "page.md").string(), " --results ", folder.string(),
+                         arguments));
+}
+
+TEST_CASE("the performance page has the figures of the result files", "[docs]") {
+  const ProgramResult check =
+      run_command("python3 " + (root / "benchmarks/performance_table.py").string() + " --check");
+  INFO(check.out << check.err);
+  CHECK(check.code == 0);
+}
+
+TEST_CASE("tables of measured figures follow the result files", "[docs]") {
+  const TempFolder folder;
+  const fs::path page = folder / "page.md";
+  write_file(page,
+             "before\n<!-- table: scores toy -->\n<!-- /table -->\nbetween\n"
+             "<!-- table: speed cpu -->\n<!-- /table -->\nafter\n");
+  write_file(folder / "unetd_toy.json",
+             R"({"steps": 1200, "train_seconds": 90, "test": {"mean_iou": 0.75,
+                 "iou": {"sea": 1.0, "ice": 0.5}}, "valid": {"mean_iou": null}})");
+  write_file(folder / "pixel_forest_toy.json",
+             R"({"test": {"mean_iou": 0.875, "iou": {"sea": 0.875}}})");
+  CHECK(performance_table(folder.path(), " --check").code == 1);
+  REQUIRE(performance_table(folder.path(), "").code == 0);
+  CHECK(performance_table(folder.path(), " --check").code == 0);
+  std::string text = read_file(page);
+  CHECK_THAT(text,
+             Catch::Contains("| unetd (1,200 steps, 2 minutes) | **1.000** | .500 | .750 | - |"));
+  CHECK_THAT(text, Catch::Contains("| pixel-wise random forest | .875 | - | **.875** | - |"));
+  CHECK_THAT(text, Catch::Contains("Not measured yet") && Catch::Contains("\nafter\n"));
+
+  write_file(folder / "against_pytorch_cpu.json",
+             R"({"cpu": "abacus", "threads": 2, "torch": "2.9", "cases": [{"kind": "step",
+                 "width": 8, "channels": 3, "classes": 2, "size": 64, "batch": 1, "speedup": 0.5,
+                 "unetd_seconds": 2, "pytorch_seconds": 1, "pytorch_mode": "compile"}]})");
+  CHECK(performance_table(folder.path(), " --check").code == 1);
+  REQUIRE(performance_table(folder.path(), "").code == 0);
+  text = read_file(page);
+  CHECK_THAT(text, Catch::Contains("1x64x64 | 2.000 | **1.000** | compile | 0.50 |"));
+  CHECK_THAT(text, !Catch::Contains("Not measured yet"));
+
+  write_file(folder / "against_pytorch_cpu.json", "{");
+  CHECK(performance_table(folder.path(), "").complains("against_pytorch_cpu.json"));
+  CHECK(read_file(page) == text);
 }
 
 TEST_CASE("the change log speaks of this version", "[docs]") {

@@ -1,5 +1,7 @@
 #include "tools/scene_map.h"
 
+#include "unet/runtime.h"
+
 namespace unetd {
 
 io::Scene open_scene(const std::filesystem::path& path, const ModelFile& model) {
@@ -15,10 +17,13 @@ namespace {
 
 // Winograd convolutions round by the place of a pixel in their 4x4 cells, so their logits differ by
 // 1e-6 of the largest from tile size to tile size. That moves no class; but who asks for logits
-// asks for numbers, and direct convolutions give the same ones for every tile size.
-KernelChoice kernel_choice(const Config& config, bool logits) {
+// asks for numbers, and direct convolutions give the same ones for every tile size (unless
+// runtime.tune has tiles of different sizes use different ones).
+SessionOptions options_of(const Config& config, bool logits) {
+  SessionOptions options = session_options(config);
   const bool direct = logits && config.runtime.kernels.empty();
-  return KernelChoice(direct ? "conv2d=-onednn_winograd" : config.runtime.kernels);
+  if (direct) options.kernels = KernelChoice("conv2d=-onednn_winograd");
+  return options;
 }
 
 }  // namespace
@@ -29,9 +34,7 @@ SceneMapper::SceneMapper(const ModelFile& model, bool logits)
       views_(model.config.inference.tta == Config::Tta::d4      ? 8
              : model.config.inference.tta == Config::Tta::flips ? 4
                                                                 : 1),
-      predictor_(model.params, model.unet,
-                 {.device = open_device(model.config.runtime.device),
-                  .kernels = kernel_choice(model.config, logits)}) {
+      predictor_(model.params, model.unet, options_of(model.config, logits)) {
   const bool exact = model.config.inference.stitch == Config::Stitch::exact;
   if (views_ > 1 && (exact || logits)) {
     throw UsageError(

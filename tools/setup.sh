@@ -9,7 +9,7 @@ packages=(
   libgdal-dev                        # rasters and vectors
   libeigen3-dev libdnnl-dev          # matrix products, convolutions
   libyaml-cpp-dev libcli11-dev nlohmann-json3-dev
-  catch2 clang-format clang-tidy     # tests and checks
+  catch2 clang-format clang-tidy python3  # tests and checks
   pandoc                             # man pages
 )
 

@@ -2,15 +2,16 @@
 #include "engine/base/file.h"
 #include "engine/base/threads.h"
 #include "engine/device/backend.h"
+#include "engine/device/timing.h"
 #include "kernels/register.h"
 #include "tools/bench/compare.h"
 #include "tools/bench/network.h"
 #include "tools/bench/ops.h"
-#include "tools/bench/timing.h"
 #include "tools/cli.h"
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 
@@ -35,16 +36,22 @@ cli::Flag count_flag(const char* name, const char* help, const char* fallback) {
           .range = "integer >= 1"};
 }
 
+cli::Flag tune_flag(const char* help) {
+  return {.name = "--tune", .help = help, .kind = cli::Kind::toggle};
+}
+
 std::vector<cli::Flag> network_flags() {
-  return {cli::key_flag("--width", "model.width"),
-          cli::key_flag("--depth", "model.depth"),
-          cli::key_flag("--upsample", "model.upsample"),
-          count_flag("--in-channels", "bands of the image", "13"),
-          count_flag("--classes", "classes", "4"),
-          count_flag("--size", "side of the square images in pixels", "256"),
-          count_flag("--batch", "images a round", "1"),
-          count_flag("--rounds", "timed rounds, after two that warm up", "5"),
-          json_flag()};
+  return {
+      cli::key_flag("--width", "model.width"),
+      cli::key_flag("--depth", "model.depth"),
+      cli::key_flag("--upsample", "model.upsample"),
+      count_flag("--in-channels", "bands of the image", "13"),
+      count_flag("--classes", "classes", "4"),
+      count_flag("--size", "side of the square images in pixels", "256"),
+      count_flag("--batch", "images a round", "1"),
+      count_flag("--rounds", "timed rounds, after two that warm up", "5"),
+      tune_flag("the same as runtime.tune=on: the fastest implementations, measured beforehand"),
+      json_flag()};
 }
 
 cli::Spec spec() {
@@ -56,6 +63,7 @@ cli::Spec spec() {
        .help = "time for each implementation of each case",
        .kind = cli::Kind::number,
        .fallback = "0.5"},
+      tune_flag("keep which was the fastest, for runtime.tune=on"),
       json_flag()};
   const auto result = [](const char* name, const char* help) {
     return cli::Flag{.name = name, .value = "PATH", .help = help, .required = true};
@@ -154,8 +162,15 @@ std::string complaint(const bench::OpCase& c) {
 }
 
 void ops(const Args& args) {
-  const bench::OpsOptions options{open_device(args.config().runtime.device), args.text("--filter"),
-                                  args.text("--impl"), args.number("--seconds")};
+  const DeviceType device = open_device(args.config().runtime.device);
+  std::optional<TuneStore> tuned;
+  if (args.has("--tune")) {
+    if (args.has("--impl"))
+      throw UsageError("--tune compares all implementations; leave --impl away");
+    tuned = TuneStore::present(device);
+  }
+  const bench::OpsOptions options{device, args.text("--filter"), args.text("--impl"),
+                                  args.number("--seconds"), tuned ? &*tuned : nullptr};
   const bool table = table_wanted(args);
   const bench::Peak peak = bench::measure_peak(options.device);
   if (table) print_peak(options.device, peak);
@@ -171,6 +186,7 @@ void ops(const Args& args) {
   if (result["cases"].empty()) {
     throw UserError("--filter and --impl leave no case; see unetd-info kernels for the names");
   }
+  if (tuned) tuned->save();
   if (table && !complaints.empty()) {
     std::printf("\nNot the fastest is preferred:\n%s", complaints.c_str());
   }
@@ -188,6 +204,7 @@ int64_t positive(const Args& args, const char* name) {
 bench::NetworkOptions network_options(const Args& args) {
   bench::NetworkOptions o;
   o.config = args.config();
+  if (args.has("--tune")) o.config.runtime.tune = true;
   o.config.model.in_channels = positive(args, "--in-channels");
   o.config.model.classes = positive(args, "--classes");
   o.model = unet_config(o.config, 0, 0);
@@ -224,7 +241,7 @@ void network(const Args& args) {
   const bench::NetworkOptions o = network_options(args);
   const bench::NetworkTiming t =
       args.command() == "step" ? bench::time_step(o) : bench::time_inference(o);
-  const double middle = bench::median(t.seconds);
+  const double middle = median(t.seconds);
   const size_t arena_mib = t.arena >> 20;
   ordered_json result = header(args);
   result["network"] = {{"width", o.model.width},
@@ -233,7 +250,9 @@ void network(const Args& args) {
                        {"in_channels", o.model.in_channels},
                        {"classes", o.model.classes},
                        {"size", o.size},
-                       {"batch", o.batch}};
+                       {"batch", o.batch},
+                       {"precision", name_of(o.model.compute)}};
+  result["tuned"] = o.config.runtime.tune;
   result["seconds"] = t.seconds;
   result["gflops"] = t.flops / middle / 1e9;
   result["arena_mib"] = arena_mib;

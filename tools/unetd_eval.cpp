@@ -8,6 +8,7 @@
 #include "tools/report/report.h"
 #include "tools/scene_map.h"
 #include "tools/scores_json.h"
+#include "unet/runtime.h"
 
 #include <iostream>
 
@@ -83,9 +84,7 @@ Confusion score_store(const Args& args, const ModelFile& model) {
   check_store(model, store.schema(), args.text("--data"));
   io::LoaderOptions options = io::LoaderOptions::evaluation(model.config.training.batch);
   io::Loader loader(store, io::parse_split(args.text("--split")), model.normalisation, options);
-  Predictor predictor(model.params, model.unet,
-                      {.device = open_device(model.config.runtime.device),
-                       .kernels = KernelChoice(model.config.runtime.kernels)});
+  Predictor predictor(model.params, model.unet, session_options(model.config));
   Confusion confusion(static_cast<int64_t>(model.classes.size()));
   cli::Progress progress("scoring", loader.batches_per_epoch(), "batches");
   for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {

@@ -1,15 +1,16 @@
 // unetd-train: a patch store in, a run folder with checkpoints, metrics and a report out.
 #include "engine/base/file.h"
 #include "engine/base/threads.h"
+#include "engine/device/timing.h"
 #include "io/loader.h"
 #include "kernels/register.h"
-#include "tools/bench/timing.h"
 #include "tools/cli.h"
 #include "tools/model_file.h"
 #include "tools/report/report.h"
 #include "tools/run_log.h"
 #include "unet/checkpoint.h"
 #include "unet/predictor.h"
+#include "unet/runtime.h"
 
 #include <algorithm>
 #include <chrono>
@@ -150,8 +151,8 @@ class Run {
     while (trainer_.step() < steps_ && !finished()) {
       io::Batch batch;
       StepResult result;
-      stages_.waiting += bench::seconds_of([&] { batch = training_.next(); });
-      stages_.steps += bench::seconds_of([&] { result = train_step(batch); });
+      stages_.waiting += seconds_of([&] { batch = training_.next(); });
+      stages_.steps += seconds_of([&] { result = train_step(batch); });
       const int64_t step = trainer_.step();
       if (step % t.log_every == 0) log_.train(step, result);
       progress.update(step, str("loss ", result.loss));
@@ -204,9 +205,7 @@ class Run {
   }
 
   std::vector<report::Sample> samples(io::Split split, const Params& params) const {
-    Predictor predictor(params, model_,
-                        {.device = open_device(config_.runtime.device),
-                         .kernels = KernelChoice(config_.runtime.kernels)});
+    Predictor predictor(params, model_, session_options(config_));
     const bool independent = config_.loss.type == Config::LossType::bce;
     return report::draw_samples(
         store_, report::choose_patches(store_, split), normalisation_, [&](const Tensor& image) {
@@ -246,7 +245,7 @@ class Run {
   void evaluate(cli::Progress& progress) {
     Confusion confusion(static_cast<int64_t>(schema_.classes.size()));
     double loss = 0;
-    stages_.validation += bench::seconds_of([&] { loss = score_validation(confusion); });
+    stages_.validation += seconds_of([&] { loss = score_validation(confusion); });
     const Scores result = scores(confusion);
     log_.valid(trainer_.step(), loss, result, confusion);
     progress.update(trainer_.step(), str("valid mean IoU ", result.mean_iou));
@@ -265,7 +264,7 @@ class Run {
         {"best", best_},
         {"seconds",
          seconds()}}.dump();
-    stages_.checkpoints += bench::seconds_of(
+    stages_.checkpoints += seconds_of(
         [&] { save_checkpoint(folder_ / (name + ".ckpt"), trainer_, metadata, keep_previous); });
   }
 

@@ -98,6 +98,7 @@ struct Config {
     std::string device = "auto";
     int64_t threads = 0;  // 0: the cores this process may use
     std::string kernels;  // KernelChoice
+    bool tune = false;
     Precision precision = Precision::f32;
     bool operator==(const Runtime&) const = default;
   } runtime;

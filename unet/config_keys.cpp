@@ -91,7 +91,7 @@ Key word(const char* name, Access access, const char* type, const char* help) {
           [=](const Config& c) { return access(c); }};
 }
 
-// An enum whose values are 0, 1, ... in the order of `words`.
+// An enum or bool whose values are 0, 1, ... in the order of `words`.
 template <class Access>
 Key choice(const char* name, Access access, const std::vector<std::string>& words,
            const char* help) {
@@ -271,6 +271,11 @@ std::vector<Key> inference_keys() {
              "threads of the computation; 0: as many as there are cores"),
       word("runtime.kernels", UNETD_MEMBER(runtime.kernels), "list of op=implementation",
            "implementations to force, such as conv2d=eigen,maxpool2x2=ref"),
+      choice(
+          "runtime.tune", UNETD_MEMBER(runtime.tune), {"off", "on"},
+          "on: measure what runtime.kernels leaves open and use the fastest; choices are kept in "
+          "$XDG_CACHE_HOME/unetd (~/.cache/unetd) and differ from machine to machine, and with "
+          "them the last bits of results"),
       choice("runtime.precision", UNETD_MEMBER(runtime.precision), {"f32", "bf16", "f16"},
              "storage of images and filters between the first and the last layer, on a GPU; sums, "
              "parameters, batch norm and the last layer are f32 always, and f16 trains with a loss "

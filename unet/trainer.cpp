@@ -1,5 +1,6 @@
 #include "unet/trainer.h"
 
+#include "unet/runtime.h"
 #include "unet/schedule.h"
 
 #include <cmath>
@@ -114,10 +115,6 @@ Params Trainer::inference_params() const {
   return params_.with_buffers(optimizer_.average, optimizer_.average_statistics);
 }
 
-SessionOptions Trainer::session_options() const {
-  return {.device = device_, .kernels = KernelChoice(config_.runtime.kernels)};
-}
-
 std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch) {
   auto r = std::make_unique<Recorded>();
   r->shape = batch;
@@ -157,7 +154,7 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch) {
                       params_.statistic_elements());
   }
 
-  r->session = std::make_unique<Session>(g, session_options());
+  r->session = std::make_unique<Session>(g, session_options(config_));
   if (r->weights) {
     r->session->write(r->weights, Tensor::from<float>({1, 1, 1, model_.classes}, class_weights_));
   }
@@ -210,8 +207,8 @@ Trainer::Recorded& Trainer::evaluation(Shape batch) {
   r->logits = unet(g, params, model_, r->image, Mode::evaluation);
   g.mark_output(r->logits);
   r->loss = segmentation_loss(g, r->logits, r->labels, {}, config_);
-  r->session =
-      with_remedy(smaller_batch, [&] { return std::make_unique<Session>(g, session_options()); });
+  r->session = with_remedy(smaller_batch,
+                           [&] { return std::make_unique<Session>(g, session_options(config_)); });
   evaluation_ = std::move(r);
   return *evaluation_;
 }

@@ -77,7 +77,6 @@ class Trainer {
   };
   std::unique_ptr<Recorded> record_training(Shape batch);
   Recorded& evaluation(Shape batch);
-  SessionOptions session_options() const;
   OptimizerScalars scalars() const;
 
   Config config_;

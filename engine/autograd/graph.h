@@ -60,6 +60,9 @@ class Graph {
     virtual ~Node() = default;
     virtual const char* problem() const = 0;
     virtual std::unique_ptr<BoundKernel> bind(DeviceType, const KernelChoice&) const = 0;
+    // The names of the implementations that bind() chooses from, in order of preference.
+    virtual std::vector<std::string_view> takers(DeviceType, const KernelChoice&) const = 0;
+    virtual std::string identity() const = 0;  // of the problem (identity_of)
   };
 
   Value value(Shape shape, DType dtype, std::string name, Kind kind = Kind::features);
@@ -120,6 +123,13 @@ class Graph {
                                       const KernelChoice& choice) const override {
       return std::make_unique<Bound>(p_, select(p_, device, choice));
     }
+    std::vector<std::string_view> takers(DeviceType device,
+                                         const KernelChoice& choice) const override {
+      std::vector<std::string_view> names;
+      for (const Impl<P>* impl : unetd::takers(p_, device, choice)) names.push_back(impl->name);
+      return names;
+    }
+    std::string identity() const override { return identity_of(p_); }
     struct Bound final : BoundKernel {
       Bound(const P& p, const Impl<P>& impl)
           : p_(p), implementation_(impl.name), kernel_(impl.make(p)) {}

@@ -1,5 +1,6 @@
 #include "engine/autograd/session.h"
 
+#include "engine/autograd/tuner.h"
 #include "engine/base/half.h"
 
 #include <algorithm>
@@ -100,7 +101,8 @@ Session::Session(const Graph& graph, const SessionOptions& options)
     step.label = node->out.empty() ? node->problem() : graph.info(node->out.front()).name;
     step.problem = node->problem();
     try {
-      step.kernel = node->bind(options.device, options.kernels);
+      step.kernel = options.tuner ? options.tuner->bind(graph, *node, options.kernels)
+                                  : node->bind(options.device, options.kernels);
     } catch (const OutOfMemory&) {
       throw;
     } catch (const Error& e) {
@@ -109,6 +111,7 @@ Session::Session(const Graph& graph, const SessionOptions& options)
     workspaces.push_back(step.kernel->workspace());
     steps_.push_back(std::move(step));
   }
+  if (options.tuner) options.tuner->save();
   const std::vector<Interval> intervals = intervals_of(graph, layout, workspaces);
   const MemoryPlan plan = plan_memory(intervals);
   memory_.arena = plan.bytes;

@@ -25,9 +25,13 @@
 
 namespace unetd {
 
+class Tuner;
+
 struct SessionOptions {
   DeviceType device = DeviceType::cpu;
   KernelChoice kernels = {};
+  // Chooses among what `kernels` allows by measuring (tuner.h); null: the order of preference does.
+  std::shared_ptr<Tuner> tuner = {};
   // Each value in an allocation of its own, filled with NaN before every run: memory checkers then
   // see every overrun and every use of a value that nothing wrote.
   bool separate = false;

@@ -24,4 +24,20 @@ std::string_view KernelChoice::forced(std::string_view problem) const {
   return fallback;
 }
 
+bool KernelChoice::allows(std::string_view problem, std::string_view implementation) const {
+  const std::string_view name = forced(problem);
+  if (name.starts_with('-')) return implementation != name.substr(1);
+  return name.empty() || implementation == name;
+}
+
+int& MeasuredPlans::count() {
+  static thread_local int living = 0;
+  return living;
+}
+
+std::vector<std::string>& libraries(DeviceType device) {
+  static std::vector<std::string> lists[device_types];
+  return lists[static_cast<size_t>(device)];
+}
+
 }  // namespace unetd

@@ -22,6 +22,7 @@
 // the same inputs give the same bits on the same device with the same number of threads.
 #pragma once
 
+#include "engine/base/cache.h"
 #include "engine/base/dtype.h"
 #include "engine/base/error.h"
 #include "engine/base/log.h"
@@ -29,10 +30,12 @@
 #include "engine/tensor/shape.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -105,28 +108,74 @@ class KernelChoice {
   explicit KernelChoice(std::string_view spec);
   // The name forced for a problem, '-' and the name that is excluded, or empty.
   std::string_view forced(std::string_view problem) const;
+  bool allows(std::string_view problem, std::string_view implementation) const;
 
  private:
   std::vector<std::pair<std::string, std::string>> choices_;
 };
 
-// The first implementation in order that takes the problem, or the forced one. Throws Error that
-// lists every reason when there is none.
+// The implementations that take the problem, of those that are allowed, in order of preference.
+template <class P>
+std::vector<const Impl<P>*> takers(const P& problem, DeviceType device,
+                                   const KernelChoice& choice = {}) {
+  std::vector<const Impl<P>*> found;
+  for (const Impl<P>& impl : impls<P>(device)) {
+    if (choice.allows(P::name, impl.name) && impl.reject(problem) == nullptr)
+      found.push_back(&impl);
+  }
+  return found;
+}
+
+// The first of them. Throws Error that lists every reason when there is none.
 template <class P>
 const Impl<P>& select(const P& problem, DeviceType device, const KernelChoice& choice = {}) {
-  const std::string_view forced = choice.forced(P::name);
-  const bool excluding = forced.starts_with('-');
   std::string why;
   for (const Impl<P>& impl : impls<P>(device)) {
-    const bool named = impl.name == forced.substr(excluding ? 1 : 0);
-    if (!forced.empty() && named == excluding) continue;
+    if (!choice.allows(P::name, impl.name)) continue;
     const char* reason = impl.reject(problem);
     if (reason == nullptr) return impl;
     why += str(why.empty() ? " " : "; ", impl.name, ": ", reason);
   }
+  const std::string_view forced = choice.forced(P::name);
   if (why.empty())
     why = forced.empty() ? " none is registered" : str(" there is no '", forced, "'");
   throw Error(str("no implementation of ", P::name, " on ", name_of(device), ":", why));
 }
+
+// --- measured choices ------------------------------------------------------------------------
+
+// A problem as a short text: the same for equal problems, and for no others.
+template <class P>
+std::string identity_of(const P& problem) {
+  static_assert(std::is_trivially_copyable_v<P>);
+  std::string bytes(sizeof(P), '\0');
+  std::memcpy(bytes.data(), &problem, sizeof(P));
+  for (char& byte : bytes) {
+    const char content = byte;
+    byte = static_cast<char>(content ^ 1);
+    P changed = problem;
+    std::memcpy(&changed, bytes.data(), sizeof(P));
+    byte = changed == problem ? '\0' : content;  // what makes no difference is padding
+  }
+  return str(P::name, ' ', checksum(bytes));
+}
+
+// As long as one lives, kernels that this thread makes measure what a library offers them (plans,
+// algorithms) instead of taking what it ranks first.
+class MeasuredPlans {
+ public:
+  MeasuredPlans() { ++count(); }
+  MeasuredPlans(const MeasuredPlans&) = delete;
+  MeasuredPlans& operator=(const MeasuredPlans&) = delete;
+  ~MeasuredPlans() { --count(); }
+  static bool wanted() { return count() > 0; }
+
+ private:
+  static int& count();
+};
+
+// Names and versions of the libraries behind a device's implementations ("oneDNN 3.7"), which add
+// themselves: what was measured with another version says nothing.
+std::vector<std::string>& libraries(DeviceType device);
 
 }  // namespace unetd

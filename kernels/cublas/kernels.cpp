@@ -260,6 +260,8 @@ void add() {
 
 }  // namespace
 
+std::string library() { return str("cuBLASLt ", cublasLtGetVersion()); }
+
 void register_conv2d() {
   add<Conv2d, ForwardKernel>();
   add<Conv2dDataGrad, DataGradKernel>();

@@ -1,31 +1,18 @@
 #include "kernels/cudnn/plan_store.h"
 
+#include "engine/base/cache.h"
 #include "engine/base/file.h"
 #include "engine/base/log.h"
 
 #include <charconv>
-#include <cstdlib>
 #include <system_error>
 
 namespace unetd::cudnn {
 namespace {
 
-// FNV-1a, 64 bits: names files, and tells damaged ones.
-uint64_t hash(std::string_view text) {
-  uint64_t h = 0xcbf29ce484222325;
-  for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return h;
-}
-
-std::string hexadecimal(uint64_t number) {
-  std::ostringstream out;
-  out << std::hex << number;
-  return out.str();
-}
-
 // A file is this line, the key and cuDNN's JSON. The checksum is that of the two.
 std::string first_line(std::string_view body, int tuned) {
-  return str("unetd cudnn plan, checksum ", hexadecimal(hash(body)), ", tuned ", tuned, "\n");
+  return str("unetd cudnn plan, checksum ", checksum(body), ", tuned ", tuned, "\n");
 }
 
 // How many plans were measured for a file, or -1 if its first line is not that of its body.
@@ -38,33 +25,11 @@ int tuned_of(std::string_view file) {
   return file.substr(0, end + 1) == first_line(file.substr(end + 1), tuned) ? tuned : -1;
 }
 
-std::filesystem::path cache_folder() {
-  const auto folder = [](const char* variable) -> std::filesystem::path {
-    const char* const value = std::getenv(variable);
-    return value == nullptr ? "" : value;
-  };
-  if (const auto cache = folder("XDG_CACHE_HOME"); !cache.empty()) return cache / "unetd";
-  const auto home = folder("HOME");
-  return home.empty() ? home : home / ".cache" / "unetd";
-}
-
-int tuned_on_request() {
-  const char* const text = std::getenv("UNETD_CUDNN_TUNE");
-  if (text == nullptr) return 0;
-  const std::string_view word(text);
-  int number = -1;
-  const auto [end, error] = std::from_chars(word.begin(), word.end(), number);
-  if (error != std::errc() || end != word.end() || number < 0) {
-    throw UsageError(str("UNETD_CUDNN_TUNE is '", word, "', not a number of plans to measure"));
-  }
-  return number;
-}
-
 }  // namespace
 
 PlanStore& PlanStore::present() {
   // Never destroyed, as the handle that its plans belong to.
-  static PlanStore& store = *new PlanStore(Target::present(), cache_folder(), tuned_on_request());
+  static PlanStore& store = *new PlanStore(Target::present(), cache_folder());
   return store;
 }
 
@@ -74,22 +39,23 @@ std::string PlanStore::key_of(const Graph& graph) const {
 }
 
 std::filesystem::path PlanStore::file_of(const Graph& graph) const {
-  return folder_ / str("cudnn-", hexadecimal(hash(key_of(graph))), ".plan");
+  return folder_ / str("cudnn-", checksum(key_of(graph)), ".plan");
 }
 
-std::shared_ptr<const Plan> PlanStore::get(Graph graph) {
+std::shared_ptr<const Plan> PlanStore::get(Graph graph, int tuned) {
   const std::lock_guard lock(mutex_);
-  if (const auto known = plans_.find(graph.text()); known != plans_.end()) return known->second;
+  const auto key = std::make_pair(graph.text(), tuned);
+  if (const auto known = plans_.find(key); known != plans_.end()) return known->second;
   const auto prepared = std::make_shared<const Plan::Prepared>(std::move(graph), target_);
-  std::unique_ptr<Plan> plan = load(prepared);
+  std::unique_ptr<Plan> plan = load(prepared, tuned);
   if (plan == nullptr) {
-    plan = Plan::build(prepared, target_, tuned_);
-    if (plan != nullptr) save(*plan);
+    plan = Plan::build(prepared, target_, tuned);
+    if (plan != nullptr) save(*plan, tuned);
   }
-  return plans_.emplace(prepared->graph.text(), std::move(plan)).first->second;
+  return plans_.emplace(key, std::move(plan)).first->second;
 }
 
-std::unique_ptr<Plan> PlanStore::load(const Plan::Shared& prepared) const {
+std::unique_ptr<Plan> PlanStore::load(const Plan::Shared& prepared, int least_tuned) const {
   if (folder_.empty()) return nullptr;
   const std::filesystem::path path = file_of(prepared->graph);
   std::error_code ignored;
@@ -101,7 +67,7 @@ std::unique_ptr<Plan> PlanStore::load(const Plan::Shared& prepared) const {
     std::string_view body(file);
     body.remove_prefix(std::min(body.size(), body.find('\n') + 1));
     if (tuned >= 0) {
-      if (tuned < tuned_ || !body.starts_with(key)) return nullptr;
+      if (tuned < least_tuned || !body.starts_with(key)) return nullptr;
       plan = Plan::restore(prepared, target_, body.substr(key.size()));
     }
   } catch (const UserError&) {
@@ -111,12 +77,12 @@ std::unique_ptr<Plan> PlanStore::load(const Plan::Shared& prepared) const {
   return plan;
 }
 
-void PlanStore::save(const Plan& plan) const {
+void PlanStore::save(const Plan& plan, int tuned) const {
   if (folder_.empty()) return;
   try {
     const std::string body = key_of(plan.graph()) + plan.json();
     std::filesystem::create_directories(folder_);
-    write_file(file_of(plan.graph()), first_line(body, tuned_) + body);
+    write_file(file_of(plan.graph()), first_line(body, tuned) + body);
   } catch (const std::exception& e) {  // the next process will search again, no more
     log_warning("the plan for ", plan.graph().text(), " is not kept: ", e.what());
   }

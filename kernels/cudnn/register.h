@@ -6,11 +6,14 @@
 // the f32 gradient was rounded once to the storage type, and sums beyond 65504 are infinite in f16.
 #pragma once
 
+#include <string>
+
 namespace unetd::cudnn {
 
 // Each family apart, so that the order of preference is decided where all back ends are listed.
 // GPUs and cuDNN are first touched when a problem is looked at, not here.
 void register_conv2d();
 void register_conv_transpose2x2();
+std::string library();  // its name and version
 
 }  // namespace unetd::cudnn

@@ -142,6 +142,9 @@ void DataGradCall::run(const void* dy, const void* w, void* dx, void* workspace)
 }
 
 void register_kernels() {
+  const dnnl_version_t& version = *dnnl_version();
+  libraries(DeviceType::cpu)
+      .push_back(str("oneDNN ", version.major, ".", version.minor, ".", version.patch));
   register_conv2d();
   register_conv_transpose2x2();
 }

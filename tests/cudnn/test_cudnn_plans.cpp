@@ -223,7 +223,7 @@ TEST_CASE("plans outlive the process on disk", "[cudnn]") {
   const fs::path file = PlanStore(target, folder.path).file_of(graph());
   // A new store each time, as in a new process.
   const auto get = [&](int tuned = 0) {
-    return PlanStore(target, folder.path, tuned).get(graph());
+    return PlanStore(target, folder.path).get(graph(), tuned);
   };
   const auto first = get();
   REQUIRE(first != nullptr);

@@ -2,7 +2,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
-#include "tools/bench/timing.h"
+#include "engine/device/timing.h"
 
 #include <cmath>
 #include <map>

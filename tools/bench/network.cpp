@@ -1,9 +1,10 @@
 #include "tools/bench/network.h"
 
 #include "engine/base/rng.h"
+#include "engine/device/timing.h"
 #include "engine/op/conv2d.h"
 #include "engine/op/conv_transpose2x2.h"
-#include "tools/bench/timing.h"
+#include "unet/runtime.h"
 #include "unet/trainer.h"
 
 #include <string_view>
@@ -89,12 +90,13 @@ NetworkTiming time_step(const NetworkOptions& o) {
 }
 
 NetworkTiming time_inference(const NetworkOptions& o) {
-  const DeviceType device = open_device(o.config.runtime.device);
+  const SessionOptions options = session_options(o.config);
+  const DeviceType device = options.device;
   const Tensor image = random_image(o);
   Params trained = unet_params(o.model, device);
   trained.initialise(static_cast<uint64_t>(o.config.training.seed));
   const Inference net(o, fold_batch_norm(trained, o.model, device));
-  Session session(net.graph, {.device = device, .kernels = KernelChoice(o.config.runtime.kernels)});
+  Session session(net.graph, options);
   NetworkTiming timing = time_rounds(o, session, [&] {
     session.write(net.image, image);
     session.run();

@@ -1,11 +1,13 @@
 #include "tools/bench/ops.h"
 
+#include "engine/device/timing.h"
 #include "engine/memory/buffer.h"
 #include "tests/cases/all.h"
 #include "tests/support/data.h"
-#include "tools/bench/timing.h"
 
 #include <algorithm>
+#include <optional>
+#include <string_view>
 
 namespace unetd::bench {
 namespace {
@@ -60,21 +62,32 @@ OpTiming time_implementation(const Impl<P>& impl, const P& problem, const CaseDa
 }
 
 template <class P>
+void keep_fastest(const P& problem, const std::vector<OpTiming>& timings, TuneStore& store) {
+  std::vector<std::string_view> names;
+  for (const OpTiming& t : timings) names.push_back(t.implementation);
+  names = competitors(names);
+  if (names.size() < 2) return;
+  std::vector<double> seconds;
+  for (const OpTiming& t : timings) {
+    if (std::ranges::find(names, t.implementation) != names.end()) seconds.push_back(t.seconds);
+  }
+  store.add(identity_of(problem), names, names[fastest(seconds)]);
+}
+
+template <class P>
 void time_cases(const OpsOptions& options, const std::function<void(const OpCase&)>& done) {
+  const KernelChoice choice(options.impl.empty() ? "" : "*=" + options.impl);
   for (const P& problem : cases<P>().perf) {
     OpCase result{P::name, text_of(problem), static_cast<double>(bytes(problem, options.device)),
                   static_cast<double>(flops(problem))};
     if (result.text.find(options.filter) == std::string::npos) continue;
-    std::vector<const Impl<P>*> wanted;
-    for (const Impl<P>& impl : impls<P>(options.device)) {
-      const bool named = options.impl.empty() || impl.name == options.impl;
-      if (named && impl.reject(problem) == nullptr) wanted.push_back(&impl);
-    }
+    const auto wanted = takers(problem, options.device, choice);
     if (wanted.empty()) continue;
     const CaseData data(describe(problem), options.device);
     for (const Impl<P>* impl : wanted) {
       result.timings.push_back(time_implementation(*impl, problem, data, options));
     }
+    if (options.tuned != nullptr) keep_fastest(problem, result.timings, *options.tuned);
     done(result);
   }
 }
@@ -93,6 +106,8 @@ double OpCase::share_of_peak(const OpTiming& timing, const Peak& peak) const {
 }
 
 void time_ops(const OpsOptions& options, const std::function<void(const OpCase&)>& done) {
+  std::optional<MeasuredPlans> plans;
+  if (options.tuned != nullptr) plans.emplace();
   for_each_problem([&]<class P>() { time_cases<P>(options, done); });
 }
 

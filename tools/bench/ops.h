@@ -1,6 +1,7 @@
 // Timings of operations by themselves: every implementation on the realistic problems of its cases.
 #pragma once
 
+#include "engine/op/tune_store.h"
 #include "tools/bench/peak.h"
 
 #include <functional>
@@ -11,9 +12,10 @@ namespace unetd::bench {
 
 struct OpsOptions {
   DeviceType device = DeviceType::cpu;
-  std::string filter;    // part of the case's text; empty: all
-  std::string impl;      // this implementation only; empty: all
-  double seconds = 0.5;  // for each implementation of each case
+  std::string filter;          // part of the case's text; empty: all
+  std::string impl;            // this implementation only; empty: all
+  double seconds = 0.5;        // for each implementation of each case
+  TuneStore* tuned = nullptr;  // gets the fastest of each case; saving it is the caller's
 };
 
 struct OpTiming {

@@ -1,8 +1,8 @@
 #include "tools/bench/peak.h"
 
 #include "engine/base/threads.h"
+#include "engine/device/timing.h"
 #include "engine/memory/buffer.h"
-#include "tools/bench/timing.h"
 
 #include <algorithm>
 #include <atomic>

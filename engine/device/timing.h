@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-namespace unetd::bench {
+namespace unetd {
 
 template <class Run>
 double seconds_of(Run&& run) {
@@ -60,4 +60,4 @@ inline double median(std::vector<double> values) {
   return *middle;
 }
 
-}  // namespace unetd::bench
+}  // namespace unetd
