@@ -10,7 +10,6 @@
 #include <cctype>
 #include <cmath>
 #include <limits>
-#include <span>
 
 #include <cpl_string.h>
 #include <gdal.h>
@@ -48,8 +47,9 @@ Encoding encoding_of(Emit emit) {
 void check_options(const MapOptions& o) {
   const auto classes = static_cast<int64_t>(o.classes.size());
   UNETD_CHECK(classes >= 1 && classes <= nodata_u8, "map of ", classes, " classes");
-  UNETD_CHECK(o.outputs == classes || (o.outputs == 1 && classes == 2), "network of ", o.outputs,
-              " outputs for ", classes, " classes");
+  const bool told_apart = o.outputs == classes || (o.outputs == 1 && classes == 2);
+  UNETD_CHECK(o.emit == Emit::classes || told_apart, "network of ", o.outputs, " outputs for ",
+              classes, " classes");
 }
 
 // Blocks of a scene no larger than a few of them; the COG driver takes 128 and more.
@@ -165,49 +165,39 @@ void describe_bands(GDALDatasetH dataset, const MapOptions& options) {
   }
 }
 
-uint8_t best_class(std::span<const float> values, double threshold) {
-  if (values.size() == 1) return values[0] > threshold ? 1 : 0;
-  return static_cast<uint8_t>(std::max_element(values.begin(), values.end()) - values.begin());
-}
-
-// Pixels {1, h, w, bands} from values {1, h, w, outputs}: per_pixel(values, pixel) where valid.
-template <class T, class F>
-Tensor encode(const Tensor& values, const Tensor& valid, int64_t bands, T nodata, F&& per_pixel) {
-  const Shape s = values.shape();
-  Tensor pixels({1, s.h, s.w, bands}, dtype_of<T>);
+// Pixels {1, h, w, c} of type T from values of the same extents: pixel = store(value), but `nodata`
+// where there are none.
+template <class T, class V, class F>
+Tensor encode(const Tensor& values, const Tensor& valid, T nodata, F&& store) {
+  Tensor pixels(values.shape(), dtype_of<T>);
   const auto ok = valid.span<uint8_t>();
-  const auto from = values.span<float>();
+  const auto from = values.span<V>();
   const auto to = pixels.span<T>();
-  const auto c = static_cast<size_t>(s.c), b = static_cast<size_t>(bands);
-  for (size_t i = 0; i < ok.size(); ++i) {
-    const auto pixel = to.subspan(i * b, b);
-    const auto value = from.subspan(i * c, c);
-    if (ok[i] == 0) {
-      std::fill(pixel.begin(), pixel.end(), nodata);
-      continue;
-    }
-    // NaN would pass for nodata, or for class 0.
-    for (const float v : value) UNETD_CHECK(!std::isnan(v), "the network's output is not a number");
-    per_pixel(value, pixel);
-  }
+  const auto c = static_cast<size_t>(values.shape().c);
+  for (size_t i = 0; i < to.size(); ++i) to[i] = ok[i / c] == 0 ? nodata : store(from[i]);
   return pixels;
 }
 
 Tensor encode(const Tensor& values, const Tensor& valid, const MapOptions& o) {
-  using Values = std::span<const float>;
-  if (o.emit == Emit::classes)
-    return encode(values, valid, 1, nodata_u8, [&](Values v, std::span<uint8_t> pixel) {
-      pixel[0] = best_class(v, o.threshold);
-    });
-  if (o.emit == Emit::scaled_probabilities)
-    return encode(values, valid, o.outputs, nodata_u8, [](Values v, std::span<uint8_t> pixel) {
-      std::transform(v.begin(), v.end(), pixel.begin(), [](float p) {
+  // NaN would pass for nodata; the classes of pixels whose outputs are NaN are beyond the last one.
+  const auto number = [](bool is) { UNETD_CHECK(is, "the network's output is not a number"); };
+  switch (o.emit) {
+    case Emit::classes:
+      return encode<uint8_t, uint8_t>(values, valid, nodata_u8, [&](uint8_t k) {
+        number(k < o.classes.size());
+        return k;
+      });
+    case Emit::scaled_probabilities:
+      return encode<uint8_t, float>(values, valid, nodata_u8, [&](float p) {
+        number(!std::isnan(p));
         return static_cast<uint8_t>(std::lround(std::clamp<double>(p, 0, 1) * scale_steps));
       });
-    });
-  return encode(values, valid, o.outputs, nodata_f32, [](Values v, std::span<float> pixel) {
-    std::copy(v.begin(), v.end(), pixel.begin());
-  });
+    default:
+      return encode<float, float>(values, valid, nodata_f32, [&](float v) {
+        number(!std::isnan(v));
+        return v;
+      });
+  }
 }
 
 GDALDriverH driver(const char* name) {
@@ -306,7 +296,8 @@ MapWriter::~MapWriter() = default;
 void MapWriter::write(const Window& window, const Tensor& values, const Tensor& valid) {
   UNETD_CHECK(state_ && state_->draft, "write after finish");
   UNETD_CHECK(state_->grid.whole().contains(window), window, " outside the map");
-  const Shape expected{1, window.height, window.width, state_->options.outputs};
+  const int64_t bands = state_->options.emit == Emit::classes ? 1 : state_->options.outputs;
+  const Shape expected{1, window.height, window.width, bands};
   UNETD_CHECK(values.shape() == expected && valid.count() == expected.pixels(), "values ",
               values.shape(), " and validity ", valid.shape(), " for ", window);
   Tensor pixels = encode(values, valid, state_->options);

@@ -35,10 +35,8 @@ struct MapClass {
 struct MapOptions {
   Emit emit = Emit::classes;
   std::vector<MapClass> classes;  // at most 255
-  // Outputs of the network: one per class, or a single one that tells the second class of two from
-  // the first by exceeding `threshold` (0 for logits, 0.5 for probabilities).
+  // Bands of what is no class map: one per class, or a single one that tells two classes apart.
   int64_t outputs = 0;
-  double threshold = 0.5;
   std::string compression = "deflate";  // or zstd, where GDAL has it
   bool overwrite = false;
   std::vector<std::pair<std::string, std::string>> metadata;  // "MODEL" -> "last.ckpt"
@@ -52,8 +50,9 @@ class MapWriter {
   MapWriter& operator=(MapWriter&&) noexcept;
   ~MapWriter();
 
-  // values: f32 {1, h, w, outputs} for the pixels of `window`; valid: u8 {1, h, w, 1}, 0 for
-  // nodata. Throws Error if a valid pixel's value is NaN, UserError if the disk is full.
+  // values: of the pixels of `window`, class indices u8 {1, h, w, 1} for a class map, else f32
+  // {1, h, w, outputs}; valid: u8 {1, h, w, 1}, 0 for nodata. Throws Error if a valid pixel has no
+  // class or its value is NaN, UserError if the disk is full.
   void write(const Window& window, const Tensor& values, const Tensor& valid);
 
   // Builds overviews and the cloud-optimised layout and gives the map its name. Throws UserError.

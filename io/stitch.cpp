@@ -1,11 +1,11 @@
 #include "io/stitch.h"
 
 #include "engine/base/error.h"
-#include "engine/base/threads.h"
 
 #include <algorithm>
 #include <cstring>
 #include <future>
+#include <utility>
 
 namespace unetd::io {
 namespace {
@@ -15,10 +15,63 @@ std::byte* row_of(Tensor& t, int64_t row) {
   return static_cast<std::byte*>(t.data()) + static_cast<size_t>(row) * pitch;
 }
 
-// The part of an image of window `from` that lies in `part`.
+bool any_valid(const Tensor& valid) {
+  const auto pixels = valid.span<uint8_t>();
+  return std::any_of(pixels.begin(), pixels.end(), [](uint8_t v) { return v != 0; });
+}
+
+// Hands a finished part on, if there is anything in it.
+void hand_on(const Window& part, const Tensor& valid, MapSource& source, const MapSink& sink) {
+  if (!any_valid(valid)) return;
+  const Tensor values = source.take(part);
+  const Shape s = values.shape();
+  const bool classes = values.dtype() == DType::u8 && s.c == 1;
+  UNETD_CHECK((values.dtype() == DType::f32 || classes) && s.n == 1 && s.h == part.height &&
+                  s.w == part.width && s.c > 0,
+              "computed ", name_of(values.dtype()), " ", s, " for ", part);
+  sink(part, values, valid);
+}
+
+// Where there are data, in all rows that later tiles still add to.
+class ValidBand {
+ public:
+  explicit ValidBand(const TilePlan& plan) : width_(plan.columns.back().write_end) {
+    for (const TileSpan& row : plan.rows) height_ = std::max(height_, row.write_size());
+    valid_ = Tensor({1, height_, width_, 1}, DType::u8);
+  }
+
+  void add(const Window& part, const Tensor& valid) {
+    const auto from = valid.span<uint8_t>();
+    const auto to = valid_.span<uint8_t>();
+    for (int64_t y = 0; y < part.height; ++y) {
+      std::copy_n(from.begin() + y * part.width, part.width,
+                  to.begin() + (part.y - top_ + y) * width_ + part.x);
+    }
+  }
+
+  // The rows from the band's first to `bottom`, which leave it.
+  std::pair<Window, Tensor> finish_above(int64_t bottom) {
+    const int64_t rows = bottom - top_;
+    const Window band{0, top_, width_, height_}, done{0, top_, width_, rows};
+    Tensor valid = crop(valid_, band, done);
+    const auto gone = static_cast<size_t>(rows * width_), all = valid_.bytes();
+    std::memmove(valid_.data(), row_of(valid_, rows), all - gone);
+    std::memset(row_of(valid_, height_ - rows), 0, gone);
+    top_ = bottom;
+    return {done, std::move(valid)};
+  }
+
+ private:
+  int64_t width_, height_ = 0, top_ = 0;  // top_: the scene's row that is row 0 of the band
+  Tensor valid_;
+};
+
+}  // namespace
+
 Tensor crop(const Tensor& image, const Window& from, const Window& part) {
   UNETD_CHECK(from.contains(part), "cannot cut ", part, " out of ", from);
   const Shape s = image.shape();
+  UNETD_CHECK(s.n == 1 && s.h == from.height && s.w == from.width, "image ", s, " for ", from);
   Tensor result({1, part.height, part.width, s.c}, image.dtype());
   const size_t pixel = static_cast<size_t>(s.c) * size_of(image.dtype());
   const size_t run = static_cast<size_t>(part.width) * pixel;
@@ -30,83 +83,10 @@ Tensor crop(const Tensor& image, const Window& from, const Window& part) {
   return result;
 }
 
-bool any_valid(const Tensor& valid) {
-  const auto pixels = valid.span<uint8_t>();
-  return std::any_of(pixels.begin(), pixels.end(), [](uint8_t v) { return v != 0; });
-}
-
-void check_prediction(const Tensor& values, const Window& window) {
-  const Shape s = values.shape();
-  UNETD_CHECK(values.dtype() == DType::f32 && s.n == 1 && s.h == window.height &&
-                  s.w == window.width && s.c > 0,
-              "prediction ", s, " for ", window);
-}
-
-// The weighted sums of all rows that later tiles still add to.
-class BlendBand {
- public:
-  BlendBand(const TilePlan& plan, const MapSink& sink)
-      : width_(plan.columns.back().write_end), sink_(sink) {
-    for (const TileSpan& row : plan.rows) height_ = std::max(height_, row.write_size());
-  }
-
-  // `values` and `valid` are those of the tile's write window.
-  void add(const TileSpan& column, const TileSpan& row, const Tensor& values, const Tensor& valid) {
-    const int64_t c = values.shape().c, w = column.write_size();
-    if (sums_.empty()) allocate(c);
-    UNETD_CHECK(sums_.shape().c == c, "tiles of ", sums_.shape().c, " and of ", c, " classes");
-    const auto from = values.span<float>();
-    const auto ok = valid.span<uint8_t>();
-    parallel_for(row.write_size(), [&](int64_t y) {
-      const int64_t to = (row.write_begin - top_ + y) * width_ + column.write_begin;
-      float* sum = sums_.span<float>().data() + to * c;
-      std::memcpy(valid_.span<uint8_t>().data() + to, ok.data() + y * w, static_cast<size_t>(w));
-      for (int64_t x = 0; x < w; ++x) {
-        const float weight =
-            row.weights[static_cast<size_t>(y)] * column.weights[static_cast<size_t>(x)];
-        const float* value = from.data() + (y * w + x) * c;
-        for (int64_t k = 0; k < c; ++k) sum[x * c + k] += weight * value[k];
-      }
-    });
-  }
-
-  // No tile will add above row `bottom` any more: hands those rows on and moves the band down.
-  void finish_above(int64_t bottom) {
-    const int64_t rows = bottom - top_;
-    if (!sums_.empty()) {
-      const Window band{0, top_, width_, height_}, done{0, top_, width_, rows};
-      const Tensor valid = crop(valid_, band, done);
-      if (any_valid(valid)) sink_(done, crop(sums_, band, done), valid);
-      slide(sums_, rows);
-      slide(valid_, rows);
-    }
-    top_ = bottom;
-  }
-
- private:
-  void allocate(int64_t classes) {
-    sums_ = Tensor({1, height_, width_, classes}, DType::f32);
-    valid_ = Tensor({1, height_, width_, 1}, DType::u8);
-  }
-
-  static void slide(Tensor& t, int64_t rows) {
-    const auto pitch = t.bytes() / static_cast<size_t>(t.shape().h);
-    const auto kept = static_cast<size_t>(t.shape().h - rows) * pitch;
-    std::memmove(t.data(), row_of(t, rows), kept);
-    std::memset(row_of(t, t.shape().h - rows), 0, static_cast<size_t>(rows) * pitch);
-  }
-
-  int64_t width_, height_ = 0, top_ = 0;  // top_: the scene's row that is row 0 of the band
-  const MapSink& sink_;
-  Tensor sums_, valid_;
-};
-
-}  // namespace
-
-void stitch(const ReadWindow& read, const TilePlan& plan, const Predict& predict,
-            const MapSink& sink, const Progress& progress) {
+void stitch(const ReadWindow& read, const TilePlan& plan, MapSource& source, const MapSink& sink,
+            const Progress& progress) {
   const int64_t tiles = plan.count(), columns = static_cast<int64_t>(plan.columns.size());
-  BlendBand band(plan, sink);
+  ValidBand band(plan);
   const auto fetch = [&](int64_t tile) {
     return std::async(std::launch::async, [&, tile] { return read(plan.read_window(tile)); });
   };
@@ -116,29 +96,29 @@ void stitch(const ReadWindow& read, const TilePlan& plan, const Predict& predict
     const Raster input = next.get();
     if (i + 1 < tiles) next = fetch(i + 1);
     const Tensor valid = crop(input.valid, window, part);
-    if (any_valid(valid)) {
-      Tensor values = predict(input.image, input.valid, window);
-      check_prediction(values, window);
-      if (part != window) values = crop(values, window, part);
-      if (plan.blended())
-        band.add(plan.column(i), plan.row(i), values, valid);
-      else
-        sink(part, values, valid);
+    if (any_valid(valid)) source.add(input.image, input.valid, i);
+    if (!plan.blended()) {
+      hand_on(part, valid, source, sink);
+    } else {
+      band.add(part, valid);
+      if ((i + 1) % columns == 0) {
+        const auto [rows, where] =
+            band.finish_above(i + 1 < tiles ? plan.row(i + 1).write_begin : plan.row(i).write_end);
+        hand_on(rows, where, source, sink);
+      }
     }
-    if (plan.blended() && (i + 1) % columns == 0)
-      band.finish_above(i + 1 < tiles ? plan.row(i + 1).write_begin : plan.row(i).write_end);
     if (progress) progress(i + 1, tiles);
   }
 }
 
-void stitch(const Scene& scene, const TilePlan& plan, const Predict& predict, const MapSink& sink,
+void stitch(const Scene& scene, const TilePlan& plan, MapSource& source, const MapSink& sink,
             const Progress& progress) {
   const Grid& grid = scene.grid();
   UNETD_CHECK(
       plan.columns.back().write_end == grid.width && plan.rows.back().write_end == grid.height,
       "plan of another size than ", scene.path().string());
-  stitch([&](const Window& window) { return scene.read(window, Outside::pad); }, plan, predict,
-         sink, progress);
+  stitch([&](const Window& window) { return scene.read(window, Outside::pad); }, plan, source, sink,
+         progress);
 }
 
 }  // namespace unetd::io

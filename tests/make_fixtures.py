@@ -320,6 +320,24 @@ def cross_entropy():
     f.save()
 
 
+def classify():
+    """Classes and a confusion matrix that begins with counts; a single channel is a logit."""
+    f = Fixture("classify", 28)
+    for case, n, h, w, c, ignored in [("plain", 2, 4, 5, 3, 0.0), ("ignore", 1, 7, 6, 4, 0.3),
+                                      ("one_channel", 2, 5, 3, 1, 0.2), ("channels", 1, 6, 5, 17, 0.1),
+                                      ("one_pixel", 1, 1, 1, 2, 0.0)]:  # fmt: skip
+        k = max(c, 2)
+        values, labels = f.randn(n, c, h, w), f.labels(n, h, w, k, ignored)
+        classes = (values[:, 0] > 0).long() if c == 1 else values.argmax(1)
+        valid = labels != IGNORE
+        before = torch.randint(0, 5, (k, k), generator=f.generator)
+        cells = labels[valid] * k + classes[valid]
+        counts = before + torch.bincount(cells, minlength=k * k).reshape(k, k)
+        f.add(case, dict(values=nhwc(values), labels=labels[..., None].byte(),
+                         classes=classes[..., None].byte(), counts_before=before, counts=counts))  # fmt: skip
+    f.save()
+
+
 def adamw():
     """Five steps; `param_t`, `m_t` and `v_t` after step t with gradient `grad_t`; t = 0 is the start."""
     f = Fixture("adamw", 26)
@@ -362,7 +380,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     makers = [
         conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, upsample2x,
-        shape_ops, bce_with_logits, cross_entropy, adamw, clip_grad_norm,
+        shape_ops, bce_with_logits, cross_entropy, classify, adamw, clip_grad_norm,
     ]  # fmt: skip
     wanted = sys.argv[1:] or [m.__name__ for m in makers]
     FOLDER.mkdir(exist_ok=True)

@@ -168,6 +168,18 @@ TEST_CASE("fixtures: losses", "[ops]") {
   }
 }
 
+TEST_CASE("fixtures: classes and confusion matrix", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("classify")) {
+    check(Classify{.values = f.shape("values")}, f);
+    check_types(ConfusionMatrix{.values = f.shape("values")}, f, {DType::f32, DType::f64},
+                [&](const Signature& s) {
+                  return host_data(f, s, {}, {{"counts", "counts_before"}});
+                },
+                {});
+  }
+}
+
 // The step's scalars are f32 in every problem, so f64 would be no more precise.
 TEST_CASE("fixtures: AdamW", "[ops]") {
   register_kernels();

@@ -6,6 +6,7 @@
 #include "io/gdal_quicklook.h"
 #include "io/scene.h"
 #include "io/stitch.h"
+#include "tests/support/map_source.h"
 #include "tests/support/temp_folder.h"
 
 #include <algorithm>
@@ -51,6 +52,14 @@ struct Prediction {
     const auto v = at(pixel);
     return static_cast<uint8_t>(std::max_element(v.begin(), v.end()) - v.begin());
   }
+  // What a map of that kind is written from.
+  Tensor content(Emit emit) const {
+    if (emit != Emit::classes) return values.clone();
+    Tensor classes(valid.shape(), DType::u8);
+    const auto to = classes.span<uint8_t>();
+    for (size_t i = 0; i < to.size(); ++i) to[i] = best(i);
+    return classes;
+  }
 };
 
 MapOptions options(Emit emit) {
@@ -63,7 +72,7 @@ MapOptions options(Emit emit) {
 
 void write_map(const fs::path& path, const Grid& grid, const MapOptions& o, const Prediction& p) {
   MapWriter writer(path, grid, o);
-  writer.write(grid.whole(), p.values, p.valid);
+  writer.write(grid.whole(), p.content(o.emit), p.valid);
   writer.finish();
 }
 
@@ -148,9 +157,11 @@ TEST_CASE("a map written in parts; what is never written is nodata", "[io]") {
   MapWriter writer(folder / "map.tif", grid, options(emit));
   const Window part{37, 101, 150, 60};
   const Prediction p(150, 60);
-  writer.write(part, p.values, p.valid);
-  CHECK_THROWS_AS(writer.write({200, 0, 150, 60}, p.values, p.valid), Error);
-  CHECK_THROWS_AS(writer.write({0, 0, 10, 60}, p.values, p.valid), Error);
+  const Tensor content = p.content(emit), other = p.content(Emit::probabilities);
+  writer.write(part, content, p.valid);
+  CHECK_THROWS_AS(writer.write({200, 0, 150, 60}, content, p.valid), Error);
+  CHECK_THROWS_AS(writer.write({0, 0, 10, 60}, content, p.valid), Error);
+  if (emit == Emit::classes) CHECK_THROWS_AS(writer.write(part, other, p.valid), Error);
   writer.finish();
   CHECK_THROWS_AS(writer.finish(), Error);
 
@@ -210,19 +221,12 @@ TEST_CASE("logits are stored as they are, uncompressed", "[io]") {
   CHECK(map_info(folder / "logits.tif").compression.empty());
 }
 
-TEST_CASE("a network of one output divides two classes by its threshold", "[io]") {
+TEST_CASE("a network of one output tells two classes apart", "[io]") {
   const TempFolder folder;
-  const Prediction p(20, 20, 1);
-  MapOptions o = options(Emit::classes);
+  MapOptions o = options(Emit::probabilities);
   o.classes.resize(2);
   o.outputs = 1;
-  o.threshold = 0.3;
-  write_map(folder / "map.tif", utm_grid(20, 20), o, p);
-  const auto pixels = read_all<uint8_t>(Dataset::open(folder / "map.tif"));
-  for (size_t i = 1; i < 7; ++i) CHECK(pixels[i] == (p.at(i)[0] > 0.3F ? 1 : 0));
-
-  o.emit = Emit::probabilities;
-  write_map(folder / "snow.tif", utm_grid(20, 20), o, p);
+  write_map(folder / "snow.tif", utm_grid(20, 20), o, Prediction(20, 20, 1));
   const Dataset snow = Dataset::open(folder / "snow.tif");
   REQUIRE(snow.bands().size() == 1);
   CHECK(snow.bands()[0].description == "snow");
@@ -275,9 +279,19 @@ TEST_CASE("a map that is not finished leaves nothing behind", "[io]") {
   }
   CHECK(names_in(folder).empty());
   {
-    MapWriter writer(folder / "map.tif", grid, options(Emit::classes));
+    MapWriter writer(folder / "map.tif", grid, options(Emit::probabilities));
     p.values.span<float>()[4] = std::nanf("");
     CHECK_THROWS_WITH(writer.write(grid.whole(), p.values, p.valid),
+                      Catch::Contains("not a number"));
+  }
+  CHECK(names_in(folder).empty());
+  {
+    MapWriter writer(folder / "map.tif", grid, options(Emit::classes));
+    Tensor classes = p.content(Emit::classes);
+    classes.span<uint8_t>()[0] = 255;  // has no data
+    writer.write(grid.whole(), classes, p.valid);
+    classes.span<uint8_t>()[4] = 255;
+    CHECK_THROWS_WITH(writer.write(grid.whole(), classes, p.valid),
                       Catch::Contains("not a number"));
   }
   CHECK(names_in(folder).empty());
@@ -349,9 +363,11 @@ TEST_CASE("a scene stitched into a map equals the scene where it has data", "[io
     const TilePlan plan = blend ? plan_blend(150, 70, 96, 0.5, 16, BlendWindow::triangular)
                                 : plan_exact(150, 70, 32, 16, 16);
     MapWriter writer(path, scene.grid(), options(Emit::logits));
-    stitch(scene, plan, copy, [&](const Window& window, const Tensor& values, const Tensor& valid) {
-      writer.write(window, values, valid);
-    });
+    FunctionSource source(plan, copy);
+    stitch(scene, plan, source,
+           [&](const Window& window, const Tensor& values, const Tensor& valid) {
+             writer.write(window, values, valid);
+           });
     writer.finish();
     const auto before = read_all<float>(Dataset::open(scene.path()));
     const auto after = read_all<float>(Dataset::open(path));
@@ -361,7 +377,9 @@ TEST_CASE("a scene stitched into a map equals the scene where it has data", "[io
     for (size_t i = 3; i < after.size(); ++i)
       if (std::abs(after[i] - before[i]) > 1e-4F || std::isnan(after[i])) FAIL("pixel " << i / 3);
   }
-  CHECK_THROWS_AS(stitch(scene, plan_exact(151, 70, 32, 16, 16), copy, {}), Error);
+  const TilePlan wider = plan_exact(151, 70, 32, 16, 16);
+  FunctionSource source(wider, copy);
+  CHECK_THROWS_AS(stitch(scene, wider, source, {}), Error);
 }
 
 TEST_CASE("picture of a class map: its colours, nodata transparent", "[io]") {

@@ -6,7 +6,10 @@
 #include "unet/predictor.h"
 #include "unet/trainer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <span>
+#include <vector>
 
 #include <catch2/catch.hpp>
 
@@ -150,22 +153,141 @@ TEST_CASE("an origin off the network's grid is refused", "[model]") {
                     Catch::Contains("off the network's grid"));
 }
 
-TEST_CASE("undoing a symmetry gives the image back", "[model]") {
-  const Tensor image = random_image({2, 5, 7, 3}, 3);
-  for (int symmetry = 0; symmetry < 8; ++symmetry) {
-    const Tensor turned = apply_symmetry(image, symmetry);
-    CHECK(largest_difference(undo_symmetry(turned, symmetry), image) == 0);
-    if (symmetry > 0 && symmetry < 4) CHECK(largest_difference(turned, image) > 0);
+namespace {
+
+// The mean over turned views, pixel by pixel: an image of indices, turned along, tells where a
+// pixel of a turned view comes from.
+Tensor mean_over_views(Predictor& predictor, const Tensor& image, int views) {
+  const Shape s = image.shape();
+  const int64_t classes = predictor.model().classes;
+  Tensor index({s.n, s.h, s.w, 1}, DType::f32), mean({s.n, s.h, s.w, classes}, DType::f32);
+  for (size_t i = 0; i < index.span<float>().size(); ++i) {
+    index.span<float>()[i] = static_cast<float>(i);
+  }
+  for (int turned = 0; turned < views; ++turned) {
+    const Tensor from = apply_symmetry(index, turned);
+    const Tensor p = predictor.predict(apply_symmetry(image, turned), Outputs::probabilities);
+    for (size_t i = 0; i < from.span<float>().size(); ++i) {
+      const auto pixel = static_cast<size_t>(from.span<float>()[i]);
+      for (size_t k = 0; k < static_cast<size_t>(classes); ++k) {
+        mean.span<float>()[pixel * static_cast<size_t>(classes) + k] +=
+            p.span<float>()[i * static_cast<size_t>(classes) + k] / static_cast<float>(views);
+      }
+    }
+  }
+  return mean;
+}
+
+// Classes of two or more channels, or of one by its threshold.
+std::vector<uint8_t> best_of(const Tensor& values, float threshold) {
+  const auto c = static_cast<size_t>(values.shape().c);
+  std::vector<uint8_t> classes;
+  for (size_t i = 0; i < values.span<float>().size(); i += c) {
+    const auto pixel = values.span<float>().subspan(i, c);
+    classes.push_back(c == 1
+                          ? (pixel[0] > threshold ? 1 : 0)
+                          : static_cast<uint8_t>(std::ranges::max_element(pixel) - pixel.begin()));
+  }
+  return classes;
+}
+
+bool same_counts(const Confusion& a, const Confusion& b) {
+  bool same = a.classes() == b.classes();
+  for (int64_t i = 0; same && i < a.classes() * a.classes(); ++i) {
+    same = a.count(i / a.classes(), i % a.classes()) == b.count(i / a.classes(), i % a.classes());
+  }
+  return same;
+}
+
+}  // namespace
+
+TEST_CASE("views are averaged, classified and counted on the device", "[model]") {
+  const Shape shape{2, 16, 24, 3};
+  const Tensor image = random_image(shape, 4);
+  Tensor labels({2, 16, 24, 1}, DType::u8);
+  for (size_t i = 0; i < labels.span<uint8_t>().size(); ++i) {
+    labels.span<uint8_t>()[i] = i % 11 == 0 ? uint8_t{255} : static_cast<uint8_t>(i % 2);
+  }
+  for (const int64_t outputs : {1, 2}) {
+    UNetConfig c = small_config(false);
+    c.classes = outputs;
+    Predictor predictor(random_params(c), c, {});
+    for (const int views : {1, 4, 8}) {
+      INFO(outputs << " outputs, " << views << " views");
+      const Tensor want = mean_over_views(predictor, image, views);
+      Band band({}, want.shape());
+      band.reach(shape.h);
+      const std::vector<float> ones(24, 1.F);
+      predictor.blend(image, Outputs::probabilities, views, band,
+                      {0, 0, std::span(ones).first(16), ones});
+      const Tensor mean = band.take(0, shape.h);
+      CHECK(largest_difference(mean, want) < 1e-6);
+      const Tensor classes = predictor.classes(image, views);
+      const auto found = classes.span<uint8_t>();
+      const std::vector<uint8_t> best = best_of(mean, 0.5F);
+      CHECK(std::ranges::equal(found, best));
+      ConfusionCounter counter(DeviceType::cpu, outputs);
+      Confusion counted(2);
+      for (int times = 0; times < 2; ++times) {
+        predictor.count(image, labels, views, counter);
+        counted.add(labels.span<uint8_t>(), found);
+      }
+      CHECK(same_counts(counter.take(), counted));
+      CHECK(counter.take().total() == 0);
+    }
   }
 }
 
-TEST_CASE("probabilities over turned views stay probabilities", "[model]") {
+TEST_CASE("a band moves down a map", "[model]") {
   const UNetConfig c = small_config(false);
   Predictor predictor(random_params(c), c, {});
-  const Tensor p = predictor.probabilities(random_image({1, 16, 24, 3}, 4), false, 8);
-  for (size_t i = 0; i < p.span<float>().size(); i += 2) {
-    CHECK(p.span<float>()[i] + p.span<float>()[i + 1] == Approx(1).margin(1e-5));
+  const Tensor image = random_image({1, 16, 16, 3}, 4);
+  const Tensor want = predictor.logits(image);
+  const std::vector<float> ones(16, 1.F);
+  Band band({}, {1, 20, 24, 2});
+  for (int64_t row = 0; row < 100; row += 7) {  // the last 13 rows of each are added to again
+    band.reach(row + 16);
+    predictor.blend(image, Outputs::logits, 1, band, {row, 8, ones, ones});
+    const Tensor rows = band.take(row, row + 7);
+    double most = 0;
+    for (int64_t y = 0; y < 7; ++y) {
+      for (int64_t i = 0; i < 24 * 2; ++i) {
+        float sum = 0;
+        for (int64_t down = y; i >= 8 * 2 && down < 16 && down <= row + y; down += 7) {
+          sum += want.span<float>()[static_cast<size_t>(down * 16 * 2 + i - 8 * 2)];
+        }
+        most = std::max(most, std::abs(double{rows.span<float>()[static_cast<size_t>(y * 48 + i)]} -
+                                       double{sum}));
+      }
+    }
+    CHECK(most < 1e-5);
   }
+  band.restart();
+  band.reach(20);
+  const Tensor empty = band.take(0, 20);
+  CHECK(std::ranges::all_of(empty.span<float>(), [](float v) { return v == 0; }));
+  CHECK_THROWS_AS(band.take(0, 21), Error);
+}
+
+TEST_CASE("the trainer counts every labelled pixel once", "[train]") {
+  register_kernels();
+  const UNetConfig c = small_config(false);
+  Trainer trainer(Config{}, c, {2, 16, 16, 3}, 10, {});
+  int64_t labelled[2] = {};
+  for (const int64_t images : {2, 1}) {  // the last batch of a split is often smaller
+    Tensor labels({images, 16, 16, 1}, DType::u8);
+    for (size_t i = 0; i < labels.span<uint8_t>().size(); ++i) {
+      const size_t label = i % 13 == 0 ? 255 : i % 5 == 0 ? 1 : 0;
+      labels.span<uint8_t>()[i] = static_cast<uint8_t>(label);
+      if (label != 255) ++labelled[label];
+    }
+    CHECK(trainer.evaluate(random_image({images, 16, 16, 3}, 9), labels) > 0);
+  }
+  const Confusion confusion = trainer.take_confusion();
+  for (int64_t k = 0; k < 2; ++k) {
+    CHECK(confusion.count(k, 0) + confusion.count(k, 1) == labelled[k]);
+  }
+  CHECK(trainer.take_confusion().total() == 0);
 }
 
 TEST_CASE("a network learns four images by heart", "[train]") {

@@ -9,6 +9,7 @@
 #include <iostream>
 #include <limits>
 #include <set>
+#include <type_traits>
 
 #include <catch2/catch.hpp>
 
@@ -147,6 +148,46 @@ TEMPLATE_TEST_CASE("NaN wins over numbers in max-pooling", "[ops]", float, bf16,
       CHECK(faults_of(impl, problem, device, data, want) == std::vector<std::string>{});
     }
   }
+}
+
+namespace {
+
+template <class P, class T>
+void check_nan(const P& problem, const std::vector<size_t>& places) {
+  HostData data = make_data(describe(problem));
+  for (const size_t i : places) {
+    data.in[0].span<T>()[i] = element_of<T>(std::numeric_limits<double>::quiet_NaN());
+  }
+  const std::vector<Tensor> want = reference(problem, data);
+  if constexpr (std::is_same_v<P, Classify>) {
+    const auto c = static_cast<size_t>(problem.values.c);
+    for (const size_t i : places) CHECK(want[0].span<uint8_t>()[i / c] == no_class);
+  }
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    for (const Impl<P>& impl : impls<P>(device)) {
+      if (impl.reject(problem) != nullptr) continue;
+      INFO(name_of(device) << " " << impl.name << ", " << text_of(problem));
+      CHECK(faults_of(impl, problem, device, data, want) == std::vector<std::string>{});
+    }
+  }
+}
+
+}  // namespace
+
+// In the first channel, in another one, in all, and in the only one.
+TEMPLATE_TEST_CASE("NaN is no class, and in the matrix larger than nothing", "[ops]", float, bf16,
+                   f16) {
+  register_kernels();
+  constexpr DType dtype = dtype_of<TestType>;
+  for (const int64_t c : {4, 17}) {
+    const auto n = static_cast<size_t>(c);
+    std::vector<size_t> places{0, n + 2, 3 * n + 1, 3 * n};
+    for (size_t k = 0; k < n; ++k) places.push_back(5 * n + k);
+    check_nan<Classify, TestType>({.values = {1, 3, 4, c}, .dtype = dtype}, places);
+    check_nan<ConfusionMatrix, TestType>({.values = {1, 3, 4, c}, .dtype = dtype}, places);
+  }
+  check_nan<Classify, TestType>({.values = {1, 3, 4, 1}, .dtype = dtype}, {2, 7});
+  check_nan<ConfusionMatrix, TestType>({.values = {1, 3, 4, 1}, .dtype = dtype}, {2, 7});
 }
 
 TEMPLATE_TEST_CASE("a cast rounds to nearest, ties to even", "[ops]", float, bf16, f16) {

@@ -1,6 +1,7 @@
 // Tiling and stitching: geometry by its invariants, and whole maps against one pass over the scene.
 #include "io/stitch.h"
 #include "io/tile_plan.h"
+#include "tests/support/map_source.h"
 
 #include <algorithm>
 #include <atomic>
@@ -10,6 +11,7 @@
 #include <stdexcept>
 #include <thread>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include <catch2/catch.hpp>
@@ -107,6 +109,12 @@ struct Canvas {
 
 ReadWindow reader(const FakeScene& scene) {
   return [&scene](const Window& window) { return scene.read(window); };
+}
+
+void stitch(const ReadWindow& read, const TilePlan& plan, Predict predict, const MapSink& sink,
+            const Progress& progress = {}) {
+  FunctionSource source(plan, std::move(predict));
+  stitch(read, plan, source, sink, progress);
 }
 
 bool equal(const Tensor& a, const Tensor& b) {

@@ -2,6 +2,9 @@
 
 #include "unet/runtime.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace unetd {
 
 io::Scene open_scene(const std::filesystem::path& path, const ModelFile& model) {
@@ -26,17 +29,74 @@ SessionOptions options_of(const Config& config, bool logits) {
   return options;
 }
 
+// What the two kinds of stitching share: the network's input, and the tiles' places.
+struct Tiles {
+  const io::TilePlan& plan;
+  Predictor& predictor;
+  io::Normalisation normalisation;
+  Outputs outputs;
+
+  Tensor normalised(const Tensor& raw, const Tensor& valid) const {
+    Tensor image(raw.shape(), DType::f32);
+    normalisation.apply(raw, valid, image.span<float>().data());
+    return image;
+  }
+};
+
+class ExactSource final : public io::MapSource {
+ public:
+  ExactSource(Tiles tiles, const io::Grid& grid) : tiles_(std::move(tiles)), grid_(grid) {}
+
+  void add(const Tensor& raw, const Tensor& valid, int64_t tile) override {
+    window_ = tiles_.plan.read_window(tile);
+    values_ = tiles_.predictor.predict(tiles_.normalised(raw, valid), tiles_.outputs,
+                                       {window_.y, window_.x, grid_.height, grid_.width});
+  }
+  Tensor take(const io::Window& part) override { return io::crop(values_, window_, part); }
+
+ private:
+  Tiles tiles_;
+  const io::Grid& grid_;
+  io::Window window_{};  // of the last tile
+  Tensor values_;
+};
+
+class BlendSource final : public io::MapSource {
+ public:
+  BlendSource(Tiles tiles, int views, Band& band)
+      : tiles_(std::move(tiles)), views_(views), band_(band) {}
+
+  void add(const Tensor& raw, const Tensor& valid, int64_t tile) override {
+    const io::TileSpan &row = tiles_.plan.row(tile), &column = tiles_.plan.column(tile);
+    band_.reach(row.write_end);
+    // Classes are those of the blended probabilities.
+    const Outputs summed =
+        tiles_.outputs == Outputs::logits ? Outputs::logits : Outputs::probabilities;
+    tiles_.predictor.blend(tiles_.normalised(raw, valid), summed, views_, band_,
+                           {row.write_begin, column.write_begin, row.weights, column.weights});
+  }
+  Tensor take(const io::Window& part) override {
+    const int64_t end = part.y + part.height;
+    return tiles_.outputs == Outputs::classes ? band_.take_classes(part.y, end)
+                                              : band_.take(part.y, end);
+  }
+
+ private:
+  Tiles tiles_;
+  int views_;
+  Band& band_;
+};
+
 }  // namespace
 
-SceneMapper::SceneMapper(const ModelFile& model, bool logits)
+SceneMapper::SceneMapper(const ModelFile& model, Outputs outputs)
     : model_(model),
-      logits_(logits),
-      views_(model.config.inference.tta == Config::Tta::d4      ? 8
-             : model.config.inference.tta == Config::Tta::flips ? 4
-                                                                : 1),
-      predictor_(model.params, model.unet, options_of(model.config, logits)) {
+      outputs_(outputs),
+      views_(views_of(model.config.inference.tta)),
+      predictor_(model.params, model.unet, options_of(model.config, outputs == Outputs::logits),
+                 model.independent()) {
   const bool exact = model.config.inference.stitch == Config::Stitch::exact;
-  if (views_ > 1 && (exact || logits)) {
+  if (views_ > 1 && (exact || outputs == Outputs::logits)) {
     throw UsageError(
         "--tta averages probabilities of turned tiles, which an exact map has none "
         "of; use it with --stitch blend and --emit classes or probabilities");
@@ -56,19 +116,26 @@ io::TilePlan SceneMapper::plan(const io::Grid& grid) const {
                         windows[static_cast<size_t>(c.window)]);
 }
 
+// As wide as the map and as high as its highest tile; one after another for maps of one size.
+Band& SceneMapper::band(const io::TilePlan& plan) {
+  Shape shape{1, 0, plan.columns.back().write_end, model_.unet.classes};
+  for (const io::TileSpan& row : plan.rows) shape.h = std::max(shape.h, row.write_size());
+  if (!band_ || band_->shape() != shape) band_.emplace(predictor_.options(), shape);
+  band_->restart();
+  return *band_;
+}
+
 void SceneMapper::map(const io::Scene& scene, const io::MapSink& sink,
                       const io::Progress& progress) {
-  const io::Normalisation normalisation = model_.normalisation.for_scene(scene.bands());
-  const bool exact = model_.config.inference.stitch == Config::Stitch::exact;
-  const io::Grid& grid = scene.grid();
-  const auto predict = [&](const Tensor& raw, const Tensor& valid, const io::Window& w) {
-    Tensor image(raw.shape(), DType::f32);
-    normalisation.apply(raw, valid, image.span<float>().data());
-    const ScenePlace place = exact ? ScenePlace{w.y, w.x, grid.height, grid.width} : ScenePlace{};
-    return logits_ ? predictor_.logits(image, place)
-                   : predictor_.probabilities(image, model_.independent(), views_, place);
-  };
-  io::stitch(scene, plan(grid), predict, sink, progress);
+  const io::TilePlan tiling = plan(scene.grid());
+  Tiles tiles{tiling, predictor_, model_.normalisation.for_scene(scene.bands()), outputs_};
+  if (tiling.blended()) {
+    BlendSource source(std::move(tiles), views_, band(tiling));
+    io::stitch(scene, tiling, source, sink, progress);
+  } else {
+    ExactSource source(std::move(tiles), scene.grid());
+    io::stitch(scene, tiling, source, sink, progress);
+  }
 }
 
 }  // namespace unetd

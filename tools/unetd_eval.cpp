@@ -53,16 +53,10 @@ cli::Spec spec() {
           "unetd-eval --model run/best.ckpt --scene scene.tif --labels labels.tif\n"};
 }
 
-// The class of each pixel of a batch, by the network turned as often as the settings ask.
-std::vector<uint8_t> predict(Predictor& predictor, const ModelFile& model, const Tensor& image) {
-  constexpr int views[] = {1, 4, 8};
-  const int turns = views[static_cast<size_t>(model.config.inference.tta)];
-  return predicted_classes(predictor.probabilities(image, model.independent(), turns), 0.5F);
-}
-
 // The page of --report.
 void write_page(const Args& args, const ModelFile& model, const io::PatchStore& store,
                 Predictor& predictor, const Confusion& confusion) {
+  const int views = views_of(model.config.inference.tta);
   const std::vector<int64_t> patches =
       report::choose_patches(store, io::parse_split(args.text("--split")));
   const auto result = to_json(scores(confusion), confusion, store.schema().classes);
@@ -73,10 +67,9 @@ void write_page(const Args& args, const ModelFile& model, const io::PatchStore& 
                         .scores = result,
                         .config = to_yaml(model.config),
                         .data = store.schema(),
-                        .samples = report::draw_samples(store, patches, model.normalisation,
-                                                        [&](const Tensor& image) {
-                                                          return predict(predictor, model, image);
-                                                        })});
+                        .samples = report::draw_samples(
+                            store, patches, model.normalisation,
+                            [&](const Tensor& image) { return predictor.classes(image, views); })});
 }
 
 Confusion score_store(const Args& args, const ModelFile& model) {
@@ -84,14 +77,16 @@ Confusion score_store(const Args& args, const ModelFile& model) {
   check_store(model, store.schema(), args.text("--data"));
   io::LoaderOptions options = io::LoaderOptions::evaluation(model.config.training.batch);
   io::Loader loader(store, io::parse_split(args.text("--split")), model.normalisation, options);
-  Predictor predictor(model.params, model.unet, session_options(model.config));
-  Confusion confusion(static_cast<int64_t>(model.classes.size()));
+  Predictor predictor(model.params, model.unet, session_options(model.config),
+                      model.independent());
+  ConfusionCounter counter(open_device(model.config.runtime.device), model.unet.classes);
   cli::Progress progress("scoring", loader.batches_per_epoch(), "batches");
   for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {
     const io::Batch batch = loader.next();
-    confusion.add(batch.label.span<uint8_t>(), predict(predictor, model, batch.image));
+    predictor.count(batch.image, batch.label, views_of(model.config.inference.tta), counter);
     progress.update(i + 1);
   }
+  const Confusion confusion = counter.take();
   if (args.has("--report")) write_page(args, model, store, predictor, confusion);
   return confusion;
 }
@@ -115,23 +110,22 @@ Confusion score_scene(const Args& args, const ModelFile& model) {
   if (args.has("--difference")) {
     io::MapOptions options;
     options.classes = {{"agree", io::difference_colors[0]}, {"differ", io::difference_colors[1]}};
-    options.outputs = 2;
     options.overwrite = args.overwrite();
     difference.emplace(args.path("--difference"), scene.grid(), options);
   }
   Confusion confusion(static_cast<int64_t>(model.classes.size()));
-  SceneMapper mapper(model, /*logits=*/false);
+  SceneMapper mapper(model, Outputs::classes);
   std::optional<cli::Progress> progress;
   mapper.map(
       scene,
-      [&](const io::Window& window, const Tensor& values, const Tensor& valid) {
-        const std::vector<uint8_t> predicted = predicted_classes(values, 0.5F);
+      [&](const io::Window& window, const Tensor& found, const Tensor& valid) {
+        const auto predicted = found.span<uint8_t>();
         std::vector<uint8_t> truth = labels_in(labels, window);
-        Tensor scored = valid.clone(), map({1, window.height, window.width, 2}, DType::f32);
+        Tensor scored = valid.clone(), map(valid.shape(), DType::u8);
         for (size_t i = 0; i < truth.size(); ++i) {
           if (valid.span<uint8_t>()[i] == 0) truth[i] = io::ignore_label;
           if (truth[i] == io::ignore_label) scored.span<uint8_t>()[i] = 0;
-          map.span<float>()[2 * i + (truth[i] == predicted[i] ? 0 : 1)] = 1;
+          map.span<uint8_t>()[i] = truth[i] == predicted[i] ? 0 : 1;
         }
         confusion.add(truth, predicted);
         if (difference) difference->write(window, map, scored);

@@ -76,10 +76,15 @@ io::MapOptions map_options(const Args& args, const ModelFile& model) {
     options.classes.push_back({c.name, io::rgb(c.color)});
   }
   options.outputs = model.unet.classes;
-  options.threshold = 0.5;
   options.overwrite = args.overwrite();
   options.metadata = {{"MODEL", args.path("--model").filename().string()}};
   return options;
+}
+
+Outputs outputs_of(Config::Emit emit) {
+  return emit == Config::Emit::classes  ? Outputs::classes
+         : emit == Config::Emit::logits ? Outputs::logits
+                                        : Outputs::probabilities;
 }
 
 // Scene on the left, map on the right.
@@ -136,7 +141,7 @@ void infer(const Args& args) {
     throw UsageError("--quicklook and --polygons show classes; use --emit classes");
   }
   if (config.runtime.threads > 0) set_thread_count(static_cast<int>(config.runtime.threads));
-  SceneMapper mapper(model, config.inference.emit == Config::Emit::logits);
+  SceneMapper mapper(model, outputs_of(config.inference.emit));
   for (const std::string& scene : scenes) {
     std::filesystem::path out = args.path("--out");
     if (many) {

@@ -206,11 +206,9 @@ class Run {
 
   std::vector<report::Sample> samples(io::Split split, const Params& params) const {
     Predictor predictor(params, model_, session_options(config_));
-    const bool independent = config_.loss.type == Config::LossType::bce;
     return report::draw_samples(
-        store_, report::choose_patches(store_, split), normalisation_, [&](const Tensor& image) {
-          return predicted_classes(predictor.probabilities(image, independent), 0.5F);
-        });
+        store_, report::choose_patches(store_, split), normalisation_,
+        [&](const Tensor& image) { return predictor.predict(image, Outputs::classes); });
   }
 
   Shape batch_shape() const {
@@ -227,8 +225,8 @@ class Run {
            (config_.training.minutes > 0 && seconds() > 60 * config_.training.minutes);
   }
 
-  // Mean loss over the labelled pixels of the valid split; fills the confusion matrix.
-  double score_validation(Confusion& confusion) {
+  // Mean loss over the labelled pixels of the valid split, which the trainer counts.
+  double score_validation() {
     double loss = 0, pixels = 0;
     validation_->restore({});
     for (int64_t i = 0; i < validation_->batches_per_epoch(); ++i) {
@@ -236,16 +234,16 @@ class Run {
       const auto labels = batch.label.span<uint8_t>();
       const auto valid = static_cast<double>(
           labels.size() - std::count(labels.begin(), labels.end(), io::ignore_label));
-      loss += valid * trainer_.evaluate(batch.image, batch.label, confusion);
+      loss += valid * trainer_.evaluate(batch.image, batch.label);
       pixels += valid;
     }
     return loss / std::max(pixels, 1.0);
   }
 
   void evaluate(cli::Progress& progress) {
-    Confusion confusion(static_cast<int64_t>(schema_.classes.size()));
     double loss = 0;
-    stages_.validation += seconds_of([&] { loss = score_validation(confusion); });
+    stages_.validation += seconds_of([&] { loss = score_validation(); });
+    const Confusion confusion = trainer_.take_confusion();
     const Scores result = scores(confusion);
     log_.valid(trainer_.step(), loss, result, confusion);
     progress.update(trainer_.step(), str("valid mean IoU ", result.mean_iou));

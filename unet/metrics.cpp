@@ -1,28 +1,32 @@
 #include "unet/metrics.h"
 
-#include "engine/base/threads.h"
+#include "engine/base/error.h"
+#include "engine/op/classify.h"
 #include "engine/op/loss.h"
 
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 namespace unetd {
+
+Confusion::Confusion(int64_t classes, std::vector<int64_t> counts)
+    : classes_(classes), counts_(std::move(counts)) {
+  UNETD_CHECK(static_cast<int64_t>(counts_.size()) == classes * classes, counts_.size(),
+              " counts of ", classes, " classes");
+}
 
 void Confusion::add(std::span<const uint8_t> truth, std::span<const uint8_t> prediction) {
   UNETD_CHECK(truth.size() == prediction.size(), truth.size(), " labels for ", prediction.size(),
               " predictions");
   for (size_t i = 0; i < truth.size(); ++i) {
     if (truth[i] == ignore_label) continue;
+    UNETD_CHECK(prediction[i] != no_class, "the network's output is not a number");
     UNETD_CHECK(truth[i] < classes_ && prediction[i] < classes_, "class ", int{truth[i]}, " or ",
                 int{prediction[i]}, " of ", classes_);
     ++counts_[static_cast<size_t>(truth[i] * classes_ + prediction[i])];
   }
-}
-
-void Confusion::add(const Confusion& other) {
-  UNETD_CHECK(other.classes_ == classes_, classes_, " and ", other.classes_, " classes");
-  for (size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
 }
 
 int64_t Confusion::total() const {
@@ -71,22 +75,6 @@ Scores scores(const Confusion& confusion) {
   result.mean_precision = mean_of(result.classes, &ClassScores::precision);
   result.mean_recall = mean_of(result.classes, &ClassScores::recall);
   return result;
-}
-
-std::vector<uint8_t> predicted_classes(const Tensor& values, float threshold) {
-  const std::span<const float> x = values.span<float>();
-  const int64_t c = values.shape().c;
-  std::vector<uint8_t> classes(static_cast<size_t>(values.shape().pixels()));
-  parallel_for(values.shape().n * values.shape().h, [&](int64_t row) {
-    for (int64_t i = row * values.shape().w; i < (row + 1) * values.shape().w; ++i) {
-      const float* at = x.data() + i * c;
-      int64_t best = 0;
-      for (int64_t k = 1; k < c; ++k) best = at[k] > at[best] ? k : best;
-      if (c == 1) best = at[0] > threshold ? 1 : 0;
-      classes[static_cast<size_t>(i)] = static_cast<uint8_t>(best);
-    }
-  });
-  return classes;
 }
 
 }  // namespace unetd

@@ -3,8 +3,6 @@
 // cut.
 #pragma once
 
-#include "engine/tensor/tensor.h"
-
 #include <cstdint>
 #include <span>
 #include <string>
@@ -15,10 +13,12 @@ namespace unetd {
 class Confusion {
  public:
   explicit Confusion(int64_t classes) : classes_(classes), counts_(classes * classes) {}
+  // Counts by row = truth, column = prediction.
+  Confusion(int64_t classes, std::vector<int64_t> counts);
 
-  // Pairs of (truth, prediction); truths of 255 (ignore) are left out.
+  // Pairs of (truth, prediction); truths of 255 (ignore) are left out. Throws Error for a
+  // prediction that is none: the network's output was not a number.
   void add(std::span<const uint8_t> truth, std::span<const uint8_t> prediction);
-  void add(const Confusion& other);
 
   int64_t classes() const { return classes_; }
   int64_t count(int64_t truth, int64_t prediction) const {
@@ -47,10 +47,5 @@ struct Scores {
 };
 
 Scores scores(const Confusion& confusion);
-
-// The class of each pixel: the channel with the largest value, the first of equals; a single
-// channel tells class 1 from class 0 by exceeding `threshold` (0 for logits, 0.5 for
-// probabilities). values: f32 (n, h, w, c).
-std::vector<uint8_t> predicted_classes(const Tensor& values, float threshold = 0);
 
 }  // namespace unetd

@@ -1,28 +1,46 @@
 #include "unet/predictor.h"
 
-#include "engine/base/threads.h"
+#include "engine/op/blend_tile.h"
 
 #include <algorithm>
-#include <cmath>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace unetd {
 
-Predictor::Predictor(const Params& trained, const UNetConfig& model, SessionOptions options)
+namespace {
+
+constexpr float even = 0.5F;  // between probabilities
+
+Shape labels_of(const Shape& image) { return {image.n, image.h, image.w, 1}; }
+
+}  // namespace
+
+Predictor::Predictor(const Params& trained, const UNetConfig& model, SessionOptions options,
+                     bool independent)
     : model_(model),
       options_(std::move(options)),
+      independent_(independent),
       params_(fold_batch_norm(trained, model, options_.device)) {
   check_precision(model, options_.device);
 }
 
-Predictor::Recorded& Predictor::recorded(Shape image, const ScenePlace& place) {
+Predictor::Recorded& Predictor::recorded(const Shape& image, const ScenePlace& place,
+                                         Purpose purpose, const Buffer* target, const Tail& tail) {
+  UNETD_CHECK(image.c == model_.in_channels, "the network takes ", model_.in_channels,
+              " bands, the image has ", image.c);
   // Only bilinear networks look at the scene: others share sessions between scenes.
   const bool windowed = model_.bilinear && place.scene_h != 0;
-  const auto key = std::make_tuple(image.n, image.h, image.w, windowed ? place.scene_h : 0,
-                                   windowed ? place.scene_w : 0);
+  const Key key(image.n, image.h, image.w, windowed ? place.scene_h : 0,
+                windowed ? place.scene_w : 0, purpose, target);
   if (const auto known = recorded_.find(key); known != recorded_.end()) return known->second;
-  constexpr size_t most = 8;  // sessions hold memory: a run over many scenes must not pile them up
+  // Sessions hold memory: a run over many scenes must not pile them up, nor those of old bands.
+  constexpr size_t most = 8;
+  std::erase_if(recorded_, [&](const auto& entry) {
+    return std::get<Purpose>(entry.first) == purpose &&
+           std::get<const Buffer*>(entry.first) != target;
+  });
   if (recorded_.size() >= most) recorded_.clear();
   Recorded r;
   Graph g;
@@ -32,42 +50,116 @@ Predictor::Recorded& Predictor::recorded(Shape image, const ScenePlace& place) {
     r.origin = g.input({1, 1, 1, 2}, DType::i32, "origin", Kind::dense);
     window = {place.scene_h, place.scene_w, 1, r.origin};
   }
-  r.logits = unet(g, params_, model_, r.image, Mode::folded, window);
-  g.mark_output(r.logits);
+  tail(g, r, unet(g, params_, model_, r.image, Mode::folded, window));
+  if (r.result) g.mark_output(r.result);
   r.session = with_remedy("lower inference.tile, or training.batch to score a store",
                           [&] { return std::make_unique<Session>(g, options_); });
   return recorded_.emplace(key, std::move(r)).first->second;
 }
 
-Tensor Predictor::logits(const Tensor& image, const ScenePlace& place) {
-  UNETD_CHECK(image.shape().c == model_.in_channels, "the network takes ", model_.in_channels,
-              " bands, the image has ", image.shape().c);
+void Predictor::run(Recorded& r, const Tensor& image, const ScenePlace& place) {
   const bool aligned = place.y % model_.stride() == 0 && place.x % model_.stride() == 0;
   UNETD_CHECK(aligned, "tile at ", place.x, ",", place.y, " is off the network's grid of ",
               model_.stride(), " pixels");
-  Recorded& r = recorded(image.shape(), place);
   if (r.origin) {
     const int32_t origin[2] = {static_cast<int32_t>(place.y), static_cast<int32_t>(place.x)};
     r.session->write_dense(r.origin, std::as_bytes(std::span(origin)));
   }
   r.session->write(r.image, image);
   r.session->run();
-  return r.session->read(r.logits);
 }
 
-Tensor Predictor::probabilities(const Tensor& image, bool independent, int views,
-                                const ScenePlace& place) {
-  UNETD_CHECK(views == 1 || place.scene_h == 0, "a turned tile has no place in its scene");
-  Tensor sum = to_probabilities(logits(image, place), independent);
-  for (int symmetry = 1; symmetry < views; ++symmetry) {
-    const Tensor turned = logits(apply_symmetry(image, symmetry));
-    const Tensor back = undo_symmetry(to_probabilities(turned, independent), symmetry);
-    const auto from = back.span<float>();
-    const auto to = sum.span<float>();
-    for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+Value Predictor::probabilities(Graph& g, Value logits) const {
+  return independent_ || model_.classes == 1 ? sigmoid(g, logits) : softmax(g, logits);
+}
+
+Tensor Predictor::predict(const Tensor& image, Outputs outputs, const ScenePlace& place) {
+  constexpr Purpose purposes[] = {Purpose::logits, Purpose::probabilities, Purpose::classes};
+  Recorded& r = recorded(image.shape(), place, purposes[static_cast<size_t>(outputs)], nullptr,
+                         [&](Graph& g, Recorded& tail, Value logits) {
+                           tail.result = outputs == Outputs::logits    ? logits
+                                         : outputs == Outputs::classes ? classify(g, logits, 0)
+                                                                       : probabilities(g, logits);
+                         });
+  run(r, image, place);
+  return r.session->read(r.result);
+}
+
+Predictor::Recorded& Predictor::blending(const Shape& image, Outputs outputs, const Band& band) {
+  UNETD_CHECK(outputs != Outputs::classes, "classes have no mean");
+  const bool raw = outputs == Outputs::logits;
+  return recorded(image, {}, raw ? Purpose::blend_logits : Purpose::blend, band.memory(),
+                  [&](Graph& g, Recorded& r, Value logits) {
+                    const int64_t side = std::max(image.h, image.w);
+                    r.placement = {g.input({1, 1, 2, side}, DType::f32, "weights", Kind::dense),
+                                   g.input({1, 1, 1, 3}, DType::i32, "place", Kind::dense)};
+                    blend_tile(g, raw ? logits : probabilities(g, logits), r.placement,
+                               band.sums(g));
+                  });
+}
+
+void Predictor::blend(const Tensor& image, Outputs outputs, int views, const Band& band,
+                      const TileSpot& spot) {
+  const auto side = static_cast<size_t>(std::max(image.shape().h, image.shape().w));
+  UNETD_CHECK(spot.row_weights.size() <= side && spot.column_weights.size() <= side,
+              "weights for a larger tile than ", image.shape());
+  std::vector<float> weights(2 * side);
+  std::ranges::transform(spot.row_weights, weights.begin(),
+                         [&](float w) { return w / static_cast<float>(views); });
+  std::ranges::copy(spot.column_weights, weights.begin() + static_cast<ptrdiff_t>(side));
+  TilePlace place{static_cast<int32_t>(spot.row % band.shape().h),
+                  static_cast<int32_t>(spot.column)};
+  for (; place.symmetry < views; ++place.symmetry) {
+    const Tensor turned = place.symmetry == 0 ? Tensor() : apply_symmetry(image, place.symmetry);
+    const Tensor& seen = place.symmetry == 0 ? image : turned;
+    Recorded& r = blending(seen.shape(), outputs, band);
+    r.session->write_dense(r.placement.weights, std::as_bytes(std::span(weights)));
+    r.session->write_dense(r.placement.place, std::as_bytes(std::span(&place, 1)));
+    run(r, seen, {});
   }
-  for (float& p : sum.span<float>()) p /= static_cast<float>(views);
-  return sum;
+}
+
+Band& Predictor::turned(const Tensor& image, int views) {
+  const Shape s = image.shape();
+  const Shape shape{s.n, s.h, s.w, model_.classes};
+  if (!band_ || band_->shape() != shape) band_.emplace(options_, shape);
+  band_->restart();
+  band_->reach(s.h);
+  const std::vector<float> ones(static_cast<size_t>(std::max(s.h, s.w)), 1.F);
+  const std::span<const float> all(ones);
+  blend(image, Outputs::probabilities, views, *band_,
+        {0, 0, all.first(static_cast<size_t>(s.h)), all.first(static_cast<size_t>(s.w))});
+  return *band_;
+}
+
+Tensor Predictor::classes(const Tensor& image, int views) {
+  if (views == 1) return predict(image, Outputs::classes);
+  return turned(image, views).take_classes(0, image.shape().h);
+}
+
+Predictor::Recorded& Predictor::counting(const Shape& image, const ConfusionCounter& counter) {
+  return recorded(image, {}, Purpose::count, counter.memory(),
+                  [&](Graph& g, Recorded& r, Value logits) {
+                    r.labels = g.input(labels_of(image), DType::u8, "labels", Kind::dense);
+                    counter.record(g, logits, r.labels, 0);
+                  });
+}
+
+void Predictor::count(const Tensor& image, const Tensor& labels, int views,
+                      const ConfusionCounter& counter) {
+  if (views == 1) {
+    Recorded& r = counting(image.shape(), counter);
+    r.session->write(r.labels, labels);
+    return run(r, image, {});
+  }
+  const Band& band = turned(image, views);
+  Graph g;
+  const Value truth = g.input(labels_of(image.shape()), DType::u8, "labels", Kind::dense);
+  counter.record(g, band.sums(g), truth, even);
+  Session session(g, options_);
+  session.write(truth, labels);
+  session.run();
+  backend(options_.device).sync(backend(options_.device).stream());  // `session` ends here
 }
 
 size_t Predictor::memory() const {
@@ -76,65 +168,26 @@ size_t Predictor::memory() const {
   return bytes;
 }
 
-Tensor to_probabilities(const Tensor& logits, bool independent) {
-  Tensor result = logits.clone();
-  const int64_t c = logits.shape().c;
-  float* p = result.span<float>().data();
-  parallel_for(logits.shape().n * logits.shape().h, [&](int64_t row) {
-    for (int64_t i = row * logits.shape().w; i < (row + 1) * logits.shape().w; ++i) {
-      float* at = p + i * c;
-      if (independent || c == 1) {
-        for (int64_t k = 0; k < c; ++k) at[k] = 1 / (1 + std::exp(-at[k]));
-        continue;
-      }
-      const float most = *std::max_element(at, at + c);
-      float total = 0;
-      for (int64_t k = 0; k < c; ++k) total += at[k] = std::exp(at[k] - most);
-      for (int64_t k = 0; k < c; ++k) at[k] /= total;
-    }
-  });
-  return result;
-}
-
-namespace {
-
-// Copies pixels: result(h, w) = image(source(h, w)).
-template <class Source>
-Tensor rearrange(const Tensor& image, int64_t height, int64_t width, Source&& source) {
+Tensor apply_symmetry(const Tensor& image, int turned) {
   const Shape s = image.shape();
+  const bool mirror_columns = (turned & symmetry::columns) != 0,
+             mirror_rows = (turned & symmetry::rows) != 0,
+             transposed = (turned & symmetry::transpose) != 0;
+  const int64_t height = transposed ? s.w : s.h, width = transposed ? s.h : s.w;
   Tensor result({s.n, height, width, s.c}, DType::f32);
   const float* from = image.span<float>().data();
   float* to = result.span<float>().data();
   for (int64_t n = 0; n < s.n; ++n) {
     for (int64_t h = 0; h < height; ++h) {
       for (int64_t w = 0; w < width; ++w, to += s.c) {
-        const auto [y, x] = source(h, w);
+        const int64_t down = mirror_rows ? height - 1 - h : h,
+                      along = mirror_columns ? width - 1 - w : w;
+        const int64_t y = transposed ? along : down, x = transposed ? down : along;
         std::copy_n(from + ((n * s.h + y) * s.w + x) * s.c, s.c, to);
       }
     }
   }
   return result;
-}
-
-}  // namespace
-
-Tensor apply_symmetry(const Tensor& image, int symmetry) {
-  const bool columns = (symmetry & 1) != 0, rows = (symmetry & 2) != 0, swap = (symmetry & 4) != 0;
-  const int64_t height = swap ? image.shape().w : image.shape().h;
-  const int64_t width = swap ? image.shape().h : image.shape().w;
-  return rearrange(image, height, width, [=](int64_t h, int64_t w) {
-    const int64_t y = rows ? height - 1 - h : h, x = columns ? width - 1 - w : w;
-    return swap ? std::pair{x, y} : std::pair{y, x};
-  });
-}
-
-Tensor undo_symmetry(const Tensor& image, int symmetry) {
-  const bool columns = (symmetry & 1) != 0, rows = (symmetry & 2) != 0, swap = (symmetry & 4) != 0;
-  const int64_t height = image.shape().h, width = image.shape().w;
-  return rearrange(image, swap ? width : height, swap ? height : width, [=](int64_t h, int64_t w) {
-    const int64_t y = swap ? w : h, x = swap ? h : w;
-    return std::pair{rows ? height - 1 - y : y, columns ? width - 1 - x : x};
-  });
 }
 
 }  // namespace unetd

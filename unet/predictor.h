@@ -1,14 +1,18 @@
 // Inference with a trained network: batch norm folded into the convolutions, one session per shape
-// of the input, optional averaging over flips and quarter turns.
+// of the input, optional averaging over flips and quarter turns. What is made of the logits is made
+// on the device: little but the result leaves it.
 #pragma once
 
 #include "engine/autograd/session.h"
+#include "unet/band.h"
+#include "unet/confusion_counter.h"
 #include "unet/model.h"
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <tuple>
-#include <vector>
 
 namespace unetd {
 
@@ -18,43 +22,70 @@ struct ScenePlace {
   int64_t y = 0, x = 0, scene_h = 0, scene_w = 0;
 };
 
+// What to make of a network's outputs. Probabilities are a softmax, or sigmoids where the network
+// was trained with BCE or has a single output.
+enum class Outputs : uint8_t { logits, probabilities, classes };
+
 class Predictor {
  public:
-  // Takes a copy of the parameters (Mode::training or evaluation), folded.
-  Predictor(const Params& trained, const UNetConfig& model, SessionOptions options);
+  // Takes a copy of the parameters (Mode::training or evaluation), folded. `independent`: trained
+  // with BCE.
+  Predictor(const Params& trained, const UNetConfig& model, SessionOptions options,
+            bool independent = false);
 
-  // Logits (n, h, w, classes) f32 of normalised images (n, h, w, c) f32.
-  Tensor logits(const Tensor& image, const ScenePlace& place = {});
-  // Class probabilities: softmax, or the sigmoid where `independent` (a network trained with BCE).
-  // With `views` > 1 the mean over the first so many of the eight flips and turns (4: flips only,
-  // 8: all); whole images or blended tiles only, since a turned tile has no place in its scene.
-  Tensor probabilities(const Tensor& image, bool independent, int views = 1,
-                       const ScenePlace& place = {});
+  // Of normalised images f32 (n, h, w, c): logits and probabilities are f32 (n, h, w, classes), the
+  // classes u8 (n, h, w, 1), no_class (engine/op/classify.h) where a logit is not a number.
+  Tensor predict(const Tensor& image, Outputs outputs, const ScenePlace& place = {});
+  Tensor logits(const Tensor& image, const ScenePlace& place = {}) {
+    return predict(image, Outputs::logits, place);
+  }
+
+  // Adds logits or probabilities of a tile to the band, which must reach it: their mean over the
+  // first `views` of the eight flips and turns (4: flips only, 8: all). Such tiles have no place in
+  // their scene.
+  void blend(const Tensor& image, Outputs outputs, int views, const Band& band,
+             const TileSpot& spot);
+
+  // The classes of whole images by the mean probabilities over so many views.
+  Tensor classes(const Tensor& image, int views);
+  // Counts them against labels u8 (n, h, w, 1).
+  void count(const Tensor& image, const Tensor& labels, int views, const ConfusionCounter& counter);
 
   const UNetConfig& model() const { return model_; }
+  const SessionOptions& options() const { return options_; }
   // Bytes that the sessions made so far hold.
   size_t memory() const;
 
  private:
+  enum class Purpose : uint8_t { logits, probabilities, classes, blend_logits, blend, count };
   struct Recorded {
     std::unique_ptr<Session> session;
-    Value image, logits, origin;
+    Value image, origin, result, labels;
+    TilePlacement placement;
   };
-  Recorded& recorded(Shape image, const ScenePlace& place);
+  // Image shape, scene size, what the graph ends in, and the memory that it adds to.
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, Purpose, const Buffer*>;
+  // Records what follows on the logits.
+  using Tail = std::function<void(Graph& g, Recorded& r, Value logits)>;
+  Recorded& recorded(const Shape& image, const ScenePlace& place, Purpose purpose,
+                     const Buffer* target, const Tail& tail);
+  void run(Recorded& r, const Tensor& image, const ScenePlace& place);
+  Value probabilities(Graph& g, Value logits) const;
+  Recorded& blending(const Shape& image, Outputs outputs, const Band& band);
+  Recorded& counting(const Shape& image, const ConfusionCounter& counter);
+  Band& turned(const Tensor& image, int views);
 
   UNetConfig model_;
   SessionOptions options_;
+  bool independent_;
   Params params_;
-  // Keyed by image shape and scene size. Few shapes occur in a scene (tiles, rims, one corner).
-  std::map<std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t>, Recorded> recorded_;
+  // Few shapes occur in a scene (tiles, rims, one corner).
+  std::map<Key, Recorded> recorded_;
+  std::optional<Band> band_;  // of whole images, for several views
 };
 
-// Softmax over channels, or the sigmoid of each, of logits f32 (n, h, w, c).
-Tensor to_probabilities(const Tensor& logits, bool independent);
-
-// The eight symmetries of the square: bit 0 mirrors columns, bit 1 mirrors rows, bit 2 transposes
-// first. `undo` inverts it. f32 tensors (n, h, w, c).
-Tensor apply_symmetry(const Tensor& image, int symmetry);
-Tensor undo_symmetry(const Tensor& image, int symmetry);
+// The image turned by one of the eight symmetries of the square (engine/op/blend_tile.h), of which
+// BlendTile is the inverse. f32 (n, h, w, c).
+Tensor apply_symmetry(const Tensor& image, int turned);
 
 }  // namespace unetd

@@ -62,6 +62,7 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
       device_(open_device(config.runtime.device)),
       class_weights_(class_weights.begin(), class_weights.end()),
       params_(unet_params(model, device_)),
+      counter_(device_, model.classes),
       steps_(steps) {
   check_precision(model, device_);
   UNETD_CHECK(
@@ -204,29 +205,21 @@ Trainer::Recorded& Trainer::evaluation(Shape batch) {
   r->image = g.input(batch, DType::f32, "image");
   r->labels = g.input({batch.n, batch.h, batch.w, 1}, DType::u8, "labels", Kind::dense);
   Params params = inference_params();
-  r->logits = unet(g, params, model_, r->image, Mode::evaluation);
-  g.mark_output(r->logits);
-  r->loss = segmentation_loss(g, r->logits, r->labels, {}, config_);
+  const Value logits = unet(g, params, model_, r->image, Mode::evaluation);
+  counter_.record(g, logits, r->labels, 0);
+  r->loss = segmentation_loss(g, logits, r->labels, {}, config_);
   r->session = with_remedy(smaller_batch,
                            [&] { return std::make_unique<Session>(g, session_options(config_)); });
   evaluation_ = std::move(r);
   return *evaluation_;
 }
 
-double Trainer::evaluate(const Tensor& image, const Tensor& labels, Confusion& confusion) {
+double Trainer::evaluate(const Tensor& image, const Tensor& labels) {
   Recorded& r = evaluation(image.shape());
   r.session->write(r.image, image);
   r.session->write(r.labels, labels);
   r.session->run();
-  confusion.add(labels.span<uint8_t>(), predicted_classes(r.session->read(r.logits)));
   return r.session->scalar(r.loss);
-}
-
-Tensor Trainer::predict(const Tensor& image) {
-  Recorded& r = evaluation(image.shape());
-  r.session->write(r.image, image);
-  r.session->run();
-  return r.session->read(r.logits);
 }
 
 }  // namespace unetd

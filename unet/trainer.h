@@ -5,7 +5,7 @@
 #include "engine/autograd/session.h"
 #include "engine/op/optimizer.h"
 #include "unet/config.h"
-#include "unet/metrics.h"
+#include "unet/confusion_counter.h"
 #include "unet/model.h"
 
 #include <memory>
@@ -45,11 +45,11 @@ class Trainer {
   // those before it. In f16 only when the gradient stays so however small the loss scale becomes.
   StepResult train(const Tensor& image, const Tensor& labels);
 
-  // Adds the predictions for a batch of any size to the confusion matrix and returns the mean loss
-  // over its valid pixels. Uses the moving average of the parameters where there is one.
-  double evaluate(const Tensor& image, const Tensor& labels, Confusion& confusion);
-  // Logits of the network that evaluate() scores.
-  Tensor predict(const Tensor& image);
+  // Counts the predictions for a batch of any size on the device, and returns the mean loss over
+  // its valid pixels. Uses the moving average of the parameters where there is one.
+  double evaluate(const Tensor& image, const Tensor& labels);
+  // What evaluate() counted since the last call.
+  Confusion take_confusion() { return counter_.take(); }
 
   int64_t step() const { return step_; }
   void set_step(int64_t step) { step_ = step; }
@@ -72,7 +72,7 @@ class Trainer {
  private:
   struct Recorded {  // a graph's session with the values that are read or written
     std::unique_ptr<Session> session;
-    Value image, labels, weights, scalars, logits, loss, norm;
+    Value image, labels, weights, scalars, loss, norm;
     Shape shape;
   };
   std::unique_ptr<Recorded> record_training(Shape batch);
@@ -85,6 +85,7 @@ class Trainer {
   std::vector<float> class_weights_;
   Params params_;
   OptimizerState optimizer_;
+  ConfusionCounter counter_;
   int64_t step_ = 0, steps_;
   int64_t left_out_ = 0;  // steps in a row
   std::unique_ptr<Recorded> training_, evaluation_;

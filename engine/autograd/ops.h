@@ -62,4 +62,16 @@ Value cross_entropy(Graph& g, Value logits, Value labels, Value weights, Value l
 Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight,
                       Value loss_scale = {});
 
+// What is made of a network's outputs (engine/op/classify.h, blend_tile.h); none has a gradient.
+// The class of each pixel: dense u8 (n, h, w, 1), in `classes` where that is given.
+Value classify(Graph& g, Value values, float threshold, Value classes = {});
+// Adds to `counts`, dense i64 (1, 1, k, k) of k classes.
+void confusion_matrix(Graph& g, Value values, Value labels, float threshold, Value counts);
+// Adds to the band `sums`, dense (n, rows, columns, c), the tile `values` (n, h, w, c).
+struct TilePlacement {
+  Value weights;  // dense f32 (1, 1, 2, max(h, w))
+  Value place;    // dense i32 (1, 1, 1, 3), a TilePlace
+};
+void blend_tile(Graph& g, Value values, const TilePlacement& placement, Value sums);
+
 }  // namespace unetd

@@ -6,6 +6,8 @@
 namespace unetd::UNETD_ISA {
 
 void register_batch_norm();
+void register_blend_tile();
+void register_classify();
 void register_loss();
 void register_maxpool2x2();
 void register_optimizer();

@@ -6,6 +6,8 @@ namespace unetd::UNETD_ISA {
 
 void register_kernels() {
   register_batch_norm();
+  register_blend_tile();
+  register_classify();
   register_loss();
   register_maxpool2x2();
   register_optimizer();

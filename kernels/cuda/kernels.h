@@ -45,7 +45,9 @@ const char* only_f32(const P& p) {
 }
 
 void register_batch_norm();
+void register_blend_tile();
 void register_cast();
+void register_classify();
 void register_conv2d();
 void register_conv2d_data_grad();
 void register_conv2d_weight_grad();

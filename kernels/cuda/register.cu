@@ -5,7 +5,9 @@ namespace unetd::UNETD_GPU {
 
 void register_kernels() {
   register_batch_norm();
+  register_blend_tile();
   register_cast();
+  register_classify();
   register_conv2d();
   register_conv2d_data_grad();
   register_conv2d_weight_grad();

@@ -13,6 +13,8 @@ void register_kernels() {
   register_shape_ops();
   register_loss();
   register_optimizer();
+  register_classify();
+  register_blend_tile();
 }
 
 }  // namespace unetd::ref

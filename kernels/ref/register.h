@@ -12,6 +12,8 @@ void register_kernels();
 void register_conv2d();
 void register_conv_transpose2x2();
 void register_batch_norm();
+void register_blend_tile();
+void register_classify();
 void register_pointwise();
 void register_cast();
 void register_maxpool2x2();

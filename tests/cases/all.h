@@ -2,7 +2,9 @@
 #pragma once
 
 #include "tests/cases/batch_norm.h"
+#include "tests/cases/blend_tile.h"
 #include "tests/cases/cast.h"
+#include "tests/cases/classify.h"
 #include "tests/cases/conv2d.h"
 #include "tests/cases/conv_transpose2x2.h"
 #include "tests/cases/loss.h"
@@ -22,7 +24,7 @@ using AllProblems =
                ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, MaxPool2x2,
                MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels, SplitChannels, Pad2d,
                CrossEntropy, BceWithLogits, GlobalNorm, ScaleGradient, GradientFactor, AdamW, Ema,
-               Cast>;
+               Cast, Classify, ConfusionMatrix, BlendTile>;
 
 // visit.template operator()<P>() for every problem.
 template <class Visit>

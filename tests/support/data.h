@@ -30,6 +30,8 @@ void with_element(DType dtype, F&& f) {
       return f(f16{});
     case DType::i32:
       return f(int32_t{});
+    case DType::i64:
+      return f(int64_t{});
     default:
       UNETD_CHECK(dtype == DType::u8, "element type ", name_of(dtype));
       return f(uint8_t{});

@@ -83,7 +83,8 @@ Sample draw_sample(const io::PatchStore& store, int64_t patch,
   const io::StoreSchema& schema = store.schema();
   const io::PatchView view = store.view(patch);
   const std::span<const uint8_t> truth = labels_of(store, patch);
-  const std::vector<uint8_t> prediction = predict(normalised(schema, view, normalisation));
+  const Tensor classes = predict(normalised(schema, view, normalisation));
+  const std::span<const uint8_t> prediction = classes.span<uint8_t>();
   Confusion confusion(static_cast<int64_t>(schema.classes.size()));
   confusion.add(truth, prediction);
 

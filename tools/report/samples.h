@@ -25,8 +25,8 @@ struct Sample {
 std::vector<int64_t> choose_patches(const io::PatchStore& store, io::Split split,
                                     int64_t count = 6);
 
-// The classes of the pixels of a normalised image, f32 {1, h, w, bands}.
-using Predict = std::function<std::vector<uint8_t>(const Tensor& image)>;
+// The classes u8 {1, h, w, 1} of the pixels of a normalised image, f32 {1, h, w, bands}.
+using Predict = std::function<Tensor(const Tensor& image)>;
 
 std::vector<Sample> draw_samples(const io::PatchStore& store, const std::vector<int64_t>& patches,
                                  const io::Normalisation& normalisation, const Predict& predict);

@@ -16,7 +16,6 @@ namespace unetd::synth {
 namespace {
 
 constexpr int64_t strip_rows = 256;  // rows of tiles in the files
-constexpr int64_t classes = 4;
 
 void check(const char* name, double value, double low, double high) {
   if (!(value >= low && value <= high))
@@ -56,22 +55,18 @@ io::MapOptions label_options(bool overwrite) {
                {"snow", {230, 245, 255}},
                {"clouds", {150, 150, 160}},
                {"water", {30, 60, 200}}};
-  o.outputs = classes;
   o.overwrite = overwrite;
   return o;
 }
 
-// The map writer takes what a network gives: a score per class, and where there is any.
 void write_labels(io::MapWriter& file, const Strip& strip, int64_t width) {
-  Tensor scores({1, strip.rows, width, classes}, DType::f32);
-  Tensor valid({1, strip.rows, width, 1}, DType::u8);
-  const auto score = scores.span<float>();
-  const auto inside = valid.span<uint8_t>();
-  for (size_t i = 0; i < strip.labels.size(); ++i) {
-    inside[i] = strip.labels[i] != static_cast<uint8_t>(Label::outside) ? 1 : 0;
-    if (inside[i] != 0) score[i * classes + strip.labels[i]] = 1;
-  }
-  file.write({0, strip.row, width, strip.rows}, scores, valid);
+  const Shape shape{1, strip.rows, width, 1};
+  const Tensor classes = Tensor::from<uint8_t>(shape, strip.labels);
+  Tensor valid(shape, DType::u8);
+  std::ranges::transform(strip.labels, valid.span<uint8_t>().begin(), [](uint8_t label) {
+    return label != static_cast<uint8_t>(Label::outside) ? 1 : 0;
+  });
+  file.write({0, strip.row, width, strip.rows}, classes, valid);
 }
 
 }  // namespace
