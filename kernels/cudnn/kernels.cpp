@@ -128,7 +128,7 @@ class WeightGradKernel final : public Kernel<P> {
 
   size_t workspace() const override {
     const Shape dy = problem_.geometry.y();
-    const size_t sums = problem_.bias ? channel_sums_workspace(dy.pixels(), dy.c) : 0;
+    const size_t sums = problem_.bias ? channel_sums_workspace<device>(dy.pixels(), dy.c) : 0;
     return narrow_bytes() + std::max(plan_->workspace(), sums);
   }
 
