@@ -26,8 +26,7 @@ struct Tally {
 template <class P>
 std::vector<P> typed_cases(DeviceType device) {
   std::vector<P> all;
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-    if (device == DeviceType::cpu && dtype != DType::f32) continue;
+  for (const DType dtype : storage_types(device)) {
     for (const P& problem : cases<P>().test) all.push_back(with_dtype(problem, dtype));
   }
   return all;

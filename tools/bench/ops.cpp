@@ -60,22 +60,28 @@ OpTiming time_implementation(const Impl<P>& impl, const P& problem, const CaseDa
 }
 
 template <class P>
+void time_case(const P& problem, const OpsOptions& options,
+               const std::function<void(const OpCase&)>& done) {
+  OpCase result{P::name, text_of(problem), static_cast<double>(bytes(problem, options.device)),
+                static_cast<double>(flops(problem))};
+  if (result.text.find(options.filter) == std::string::npos) return;
+  std::vector<const Impl<P>*> wanted;
+  for (const Impl<P>& impl : impls<P>(options.device)) {
+    const bool named = options.impl.empty() || impl.name == options.impl;
+    if (named && impl.reject(problem) == nullptr) wanted.push_back(&impl);
+  }
+  if (wanted.empty()) return;
+  const CaseData data(describe(problem), options.device);
+  for (const Impl<P>* impl : wanted) {
+    result.timings.push_back(time_implementation(*impl, problem, data, options));
+  }
+  done(result);
+}
+
+template <class P>
 void time_cases(const OpsOptions& options, const std::function<void(const OpCase&)>& done) {
-  for (const P& problem : cases<P>().perf) {
-    OpCase result{P::name, text_of(problem), static_cast<double>(bytes(problem, options.device)),
-                  static_cast<double>(flops(problem))};
-    if (result.text.find(options.filter) == std::string::npos) continue;
-    std::vector<const Impl<P>*> wanted;
-    for (const Impl<P>& impl : impls<P>(options.device)) {
-      const bool named = options.impl.empty() || impl.name == options.impl;
-      if (named && impl.reject(problem) == nullptr) wanted.push_back(&impl);
-    }
-    if (wanted.empty()) continue;
-    const CaseData data(describe(problem), options.device);
-    for (const Impl<P>* impl : wanted) {
-      result.timings.push_back(time_implementation(*impl, problem, data, options));
-    }
-    done(result);
+  for (const DType dtype : storage_types(options.device)) {
+    for (const P& problem : cases<P>().perf) time_case(with_dtype(problem, dtype), options, done);
   }
 }
 
