@@ -14,7 +14,7 @@ namespace {
 
 // The order of preference. cuBLASLt takes 1x1 convolutions only, where nothing is faster; for
 // transposed convolutions cuDNN comes first, whose kernels need no copies. The hand-written kernels
-// take everything.
+// take everything; what stands behind them is there to be chosen by name.
 void register_kernels() {
   unetd::cublas::register_conv2d();
 #if UNETD_HAVE_CUDNN
@@ -23,6 +23,9 @@ void register_kernels() {
 #endif
   unetd::cublas::register_conv_transpose2x2();
   unetd::cuda::register_kernels();
+#if UNETD_HAVE_CUDNN
+  unetd::cudnn::register_last();
+#endif
   std::vector<std::string>& libraries = unetd::libraries(unetd::DeviceType::cuda);
   libraries.push_back(unetd::cublas::library());
 #if UNETD_HAVE_CUDNN

@@ -1,5 +1,5 @@
-// Bias, ReLU, channel sums, widening and swapped channels as the GPU kernels do them, on the
-// emulator, against plain host code.
+// Bias, ReLU, channel sums, statistics, widening and swapped channels as the GPU kernels do them,
+// on the emulator, against plain host code.
 #include "kernels/cuda/conv_pieces.h"
 #include "tests/simt/emulated.h"
 #include "tests/support/guarded.h"
@@ -56,7 +56,7 @@ template <class T>
 void check_sums(const Extents& e) {
   const Guarded<T> x(random_values(count_of(e)));
   const Guarded<float> sums(static_cast<size_t>(e.channels));
-  const GuardedBuffer workspace(channel_sums_workspace(e.pixels, e.channels));
+  const GuardedBuffer workspace(channel_sums_workspace<device>(e.pixels, e.channels));
   channel_sums<device>(sums.data(), x.data(), dtype_of<T>, e.pixels, e.channels, workspace.data(),
                        {});
   CHECK(sums.buffer.intact());
@@ -100,6 +100,27 @@ TEMPLATE_TEST_CASE("channels are summed over pixels", "[simt][unit]", float, bf1
       check_sums<TestType>(e);
     }
   });
+}
+
+TEST_CASE("statistics come from sums and sums of squares", "[simt][unit]") {
+  // Of 1, 2, 3, 6 and, in a channel whose squares are rounded, of four equal numbers.
+  const Conv2dStats problem{.geometry = {.x = {1, 2, 2, 1}, .k = 2}, .eps = 0.5F};
+  const Guarded<float> sums({12, 0.4F}), squares({50, 0.03999F}), mean(2), rstd(2);
+  const Guarded<float> running_mean({1, 1}), running_var({2, 2});
+  Conv2dStats::Buffers buffers{};
+  buffers.mean = mean.data();
+  buffers.rstd = rstd.data();
+  buffers.running_mean = running_mean.data();
+  buffers.running_var = running_var.data();
+  statistics_of_sums<device>(problem, buffers, sums.data(), squares.data(), {});
+  CHECK(mean.at(0) == 3);
+  CHECK(rstd.at(0) == Approx(1 / std::sqrt(3.5 + 0.5)));
+  CHECK(running_mean.at(0) == Approx(0.9 + 0.3));
+  CHECK(running_var.at(0) == Approx(1.8 + 0.1 * 14 / 3));
+  CHECK(mean.at(1) == Approx(0.1));
+  CHECK(rstd.at(1) == Approx(1 / std::sqrt(0.5)));
+  CHECK(running_var.at(1) == Approx(1.8));
+  for (const auto* v : {&mean, &rstd, &running_mean, &running_var}) CHECK(v->buffer.intact());
 }
 
 TEMPLATE_TEST_CASE("filters swap their channels", "[simt][unit]", float, bf16, f16) {

@@ -1,11 +1,13 @@
 // The matrix product of the CUDA convolutions, on the emulator: every tile it can choose, in every
 // order of its operands and in every element type. Problems small enough for tests/cases would
 // choose the smallest tile only.
-#include "kernels/cuda/matrix_product.h"
+#include "kernels/cuda/tile_moments.h"
 #include "tests/simt/emulated.h"
 #include "tests/support/compare.h"
 #include "tests/support/guarded.h"
 
+#include <algorithm>
+#include <cmath>
 #include <random>
 #include <span>
 
@@ -44,7 +46,8 @@ void check_product(int64_t m, int64_t n, int64_t k, int64_t stages_per_slice) {
   const Matrix<float> c(slices * m, n);
   auto p = product(operand<a_order, T>(a.data(), a.view), operand<b_order, T>(b.data(), b.view),
                    c.data(), dense(m, n));
-  p.slices = {slices, stages_per_slice, m * n};
+  p.slices = {slices, stages_per_slice};
+  if (slices > 1) p.parts = c.data();
   launch_product<Shape, always_packs>(p, Stream{DeviceType::simt});
 
   Tensor got({m, 1, 1, n}, DType::f32), want({m, 1, 1, n}, DType::f64);
@@ -109,6 +112,144 @@ TEST_CASE("tiles are as large as the result and the card allow", "[simt][unit]")
   CHECK(tile_for(4096, 512) == "128x64");  // 128 larger ones would leave processors idle
   CHECK(tile_for(128, 576, 100) == "128x128");
   CHECK(tile_for(256, 1024) == "64x64");
+}
+
+namespace {
+
+// The slices that are chosen for an image of m x n from sums of length k.
+std::string slices_for(int64_t m, int64_t n, int64_t k) {
+  const auto a = operand<Order::along_k, bf16>(nullptr, dense(m, k));
+  const auto b = operand<Order::along_k, bf16>(nullptr, dense(n, k));
+  const Slices s = slices_of_image(product(a, b, static_cast<bf16*>(nullptr), dense(m, n)));
+  return s.count == 1 ? "whole" : str(s.count, " of ", s.length);
+}
+
+}  // namespace
+
+TEST_CASE("images are cut into slices where tiles leave processors idle", "[simt][unit]") {
+  CHECK(slices_for(65536, 64, 576) == "whole");
+  CHECK(slices_for(256, 1024, 9216) == "16 of 18");  // of 288 stages; 16 tiles of 128x128
+  CHECK(slices_for(1024, 512, 4608) == "8 of 18");
+  CHECK(slices_for(256, 1024, 64) == "whole");  // nothing to cut
+  CHECK(slices_for(1, 4, 64) == "whole");
+}
+
+TEST_CASE("sums are cut into slices that cover them", "[simt][unit]") {
+  for (const int64_t length : {0, 1, 7, 8, 15, 16, 17, 1000}) {
+    for (const int64_t wanted : {0, 1, 3, 16, 5000}) {
+      const Slices s = cut(length, wanted, 8);
+      INFO(length << " in " << wanted << ": " << s.count << " of " << s.length);
+      CHECK(s.count * s.length >= length);
+      CHECK((s.count - 1) * s.length <= std::max<int64_t>(length - 1, 0));
+      CHECK(s.count <= std::max<int64_t>(wanted, 1));
+      CHECK((s.count == 1 || s.length >= 8));
+    }
+  }
+}
+
+namespace {
+
+// The moments that tiles take of their columns, against those of what they store.
+template <class T, class Shape, bool always_packs>
+void check_moments(int64_t m, int64_t n, int64_t k) {
+  INFO(name_of(dtype_of<T>) << ", tile " << Shape::m << "x" << Shape::n << ", packs "
+                            << always_packs);
+  const Matrix<T> a = random_matrix<T>(m, k, 1), b = random_matrix<T>(n, k, 2), c(m, n);
+  const int64_t chunks = ceil_div(m, Shape::m);
+  const Matrix<float> partial(chunks * 2, n), bias = random_matrix<float>(1, n, 3);
+  for (int64_t j = 0; j < n; ++j) bias(0, j) += 50;
+  auto p = product(operand<Order::along_k, T>(a.data(), a.view),
+                   operand<Order::along_k, T>(b.data(), b.view), c.data(), c.view,
+                   TileMoments{partial.data()});
+  p.bias = bias.data();
+  launch_product<Shape, always_packs>(p, Stream{DeviceType::simt});
+
+  const unetd::Shape shape{chunks, 2, 1, n};
+  const Tensor got =
+      Tensor::from<float>(shape, std::span(partial.data(), static_cast<size_t>(shape.count())));
+  Tensor want(shape, DType::f64);
+  for (int64_t j = 0; j < n; ++j) {
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      const int64_t begin = chunk * Shape::m, end = std::min<int64_t>(m, begin + Shape::m);
+      double mean = 0, squares = 0;
+      for (int64_t i = begin; i < end; ++i) mean += double{to_float(c(i, j))};
+      mean /= static_cast<double>(end - begin);
+      for (int64_t i = begin; i < end; ++i)
+        squares += std::pow(double{to_float(c(i, j))} - mean, 2);
+      want.span<double>()[static_cast<size_t>((chunk * 2) * n + j)] = mean;
+      want.span<double>()[static_cast<size_t>((chunk * 2 + 1) * n + j)] = squares;
+    }
+  }
+  CHECK(difference(got, want, tolerance(DType::f32, 1)) == "");
+  CHECK(partial.memory.intact());
+  CHECK(c.memory.intact());
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("tiles take the moments of the rows that exist", "[simt][unit]", float, bf16,
+                   f16) {
+  in_every_order([] {
+    check_moments<TestType, Tile128x128, true>(136, 144, 40);
+    check_moments<TestType, Tile128x64, true>(129, 72, 40);
+    check_moments<TestType, Tile128x32, true>(256, 40, 40);
+    check_moments<TestType, Tile64x64, true>(65, 80, 40);
+    check_moments<TestType, Tile64x64, false>(67, 70, 13);
+  });
+}
+
+namespace {
+
+// One number a channel, between red zones.
+struct Vector {
+  explicit Vector(int64_t channels) : memory(static_cast<size_t>(channels) * sizeof(float)) {}
+  float* data() const { return reinterpret_cast<float*>(memory.data()); }
+  GuardedBuffer memory;
+};
+
+// Random chunks, joined, against the same in double.
+void check_join(const Chunks& t) {
+  INFO(t.chunks << " chunks of " << t.chunk);
+  const Matrix<float> partial(static_cast<int64_t>(moments_floats(t)), 1);
+  std::mt19937 random(1);
+  for (int64_t i = 0; i < int64_t{t.chunks} * 2 * t.channels; ++i) {
+    partial.data()[i] = 7 + static_cast<float>(random() % 1000) / 1000.F;
+  }
+  const Vector mean(t.channels), rstd(t.channels), running_mean(t.channels),
+      running_var(t.channels);
+  std::fill_n(running_mean.data(), t.channels, 1.F);
+  std::fill_n(running_var.data(), t.channels, 2.F);
+  join_moments({mean.data(), rstd.data(), running_mean.data(), running_var.data()}, partial.data(),
+               t, {.eps = 1e-3F, .momentum = 0.25F}, Stream{DeviceType::simt});
+  CHECK(partial.memory.intact());
+  const auto pixels = static_cast<double>(t.pixels);
+  for (int64_t c = 0; c < t.channels; ++c) {
+    double sum = 0, squares = 0;
+    const auto visit = [&](const auto& use) {
+      for (int64_t i = 0; i < t.chunks; ++i) {
+        const float* const row = partial.data() + i * 2 * t.channels + c;
+        use(static_cast<double>(std::min(t.chunk, t.pixels - i * t.chunk)), double{row[0]},
+            double{row[t.channels]});
+      }
+    };
+    visit([&](double count, double m, double) { sum += count * m; });
+    const double right = sum / pixels;
+    visit([&](double count, double m, double s) { squares += s + count * std::pow(m - right, 2); });
+    CHECK(mean.data()[c] == Approx(right).epsilon(1e-6));
+    CHECK(rstd.data()[c] == Approx(1 / std::sqrt(squares / pixels + 1e-3)).epsilon(1e-6));
+    CHECK(running_mean.data()[c] == Approx(0.75 + 0.25 * right).epsilon(1e-6));
+    CHECK(running_var.data()[c] == Approx(1.5 + 0.25 * squares / (pixels - 1)).epsilon(1e-6));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("moments of few and of many chunks are joined", "[simt][unit]") {
+  in_every_order([] {
+    check_join({.pixels = 5, .channels = 3, .chunk = 64, .chunks = 1});
+    check_join({.pixels = 7 * 40 - 1, .channels = 11, .chunk = 7, .chunks = 40});
+    check_join({.pixels = 3 * 2000 - 2, .channels = 9, .chunk = 3, .chunks = 2000});
+  });
 }
 
 TEST_CASE("divisions by multiplication are exact", "[simt][unit]") {

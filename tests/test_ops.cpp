@@ -27,8 +27,7 @@ struct Tally {
 template <class P>
 std::vector<P> typed_cases(DeviceType device) {
   std::vector<P> all;
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-    if (device == DeviceType::cpu && dtype != DType::f32) continue;
+  for (const DType dtype : storage_types(device)) {
     for (const P& problem : cases<P>().test) all.push_back(with_dtype(problem, dtype));
   }
   return all;
@@ -351,5 +350,54 @@ TEST_CASE("the harness finds planted faults", "[ops]") {
   if (!simt::sanitizer::address) {  // which ends the program at these
     CHECK(mentions(faults_of_planted<overrun>(), "writes beyond y"));
     CHECK(mentions(faults_of_planted<underrun>(), "writes beyond y"));
+  }
+}
+
+namespace {
+
+// The emulated kernel, and then a filter gradient rounded to the storage type.
+class RoundedGradient final : public Kernel<Conv2dWeightGrad> {
+ public:
+  explicit RoundedGradient(const Conv2dWeightGrad& p)
+      : kernel_(select(p, DeviceType::simt).make(p)), count_(p.geometry.filter().count()) {}
+  size_t workspace() const override { return kernel_->workspace(); }
+  void run(const Conv2dWeightGrad::Buffers& b, void* workspace, Stream& stream) const override {
+    kernel_->run(b, workspace, stream);
+    float* const dw = static_cast<float*>(b.dw);
+    std::transform(dw, dw + count_, dw, [](float v) { return to_float(from_float<bf16>(v)); });
+  }
+
+ private:
+  std::unique_ptr<Kernel<Conv2dWeightGrad>> kernel_;
+  int64_t count_;
+};
+
+}  // namespace
+
+TEST_CASE("one rounding too many is a fault, unless an implementation is registered with it",
+          "[ops]") {
+  register_kernels();
+  const Conv2dWeightGrad problem{.geometry = {.x = {1, 5, 7, 3}, .k = 17}, .dtype = DType::bf16};
+  const HostData data = make_data(describe(problem));
+  const std::vector<Tensor> want = reference(problem, data);
+  Impl<Conv2dWeightGrad> impl{
+      "planted", take_all<Conv2dWeightGrad>,
+      [](const Conv2dWeightGrad& p) -> std::unique_ptr<Kernel<Conv2dWeightGrad>> {
+        return std::make_unique<RoundedGradient>(p);
+      }};
+  CHECK(mentions(faults_of(impl, problem, DeviceType::simt, data, want), "dw: element"));
+  impl.rounds_to_storage = true;
+  CHECK(faults_of(impl, problem, DeviceType::simt, data, want).empty());
+}
+
+TEMPLATE_LIST_TEST_CASE("who rounds more than the contract stands behind the hand-written kernels",
+                        "[ops]", AllProblems) {
+  register_kernels();
+  load_cuda();  // whose lists are the same where there is no GPU
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt, DeviceType::cuda}) {
+    const auto& list = impls<TestType>(device);
+    const auto ours = std::ranges::find(list, "cuda", &Impl<TestType>::name);
+    CHECK(std::none_of(list.begin(), ours,
+                       [](const Impl<TestType>& impl) { return impl.rounds_to_storage; }));
   }
 }

@@ -72,10 +72,11 @@ cli::Spec spec() {
       .program = "unetd-bench",
       .summary = "time operations, training steps and inference",
       .description =
-          "ops runs every implementation of every operation on the shapes of two real networks "
-          "and compares the median time with what the device allows, measured in the same run: on "
-          "the CPU f32 FMAs in registers and a triad that streams through 512 MiB, on a GPU a "
-          "copy of its memory. Rates count the definition's operations and each buffer once. "
+          "ops runs every implementation of every operation on the shapes of two real networks, in "
+          "f32 and on a GPU in bf16 and f16, too, and compares the median time with what the "
+          "device allows, measured in the same run: on the CPU f32 FMAs in registers and a triad "
+          "that streams through 512 MiB, on a GPU a copy of its memory. Rates count the "
+          "definition's operations and each buffer once. "
           "Between runs the level 2 caches are flushed, not the level 3 cache, which may be "
           "hundreds of MiB on shared servers: there a case that fits into it can exceed the peak "
           "of memory.\n\n"

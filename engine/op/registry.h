@@ -20,6 +20,8 @@
 // losses and the gradients of all parameters are of wide_type(dtype): f32, or f64 when the problem
 // is f64. Reductions and matrix products accumulate in f32 at least; sums have a fixed order, so
 // the same inputs give the same bits on the same device with the same number of threads.
+// Implementations that keep all of it but round results of wide_type(dtype) to `dtype` once must
+// say so (Impl::rounds_to_storage), and stand behind one that does not.
 #pragma once
 
 #include "engine/base/cache.h"
@@ -59,6 +61,7 @@ struct Impl {
   std::string_view name;                         // "ref", "eigen", "onednn", "cuda", ...
   const char* (*reject)(const P&);               // nullptr: takes it; else the reason why not
   std::unique_ptr<Kernel<P>> (*make)(const P&);  // only for problems it takes
+  bool rounds_to_storage = false;                // one rounding more than the contract has
 };
 
 // The list for one device, in order of preference.
@@ -75,10 +78,10 @@ const char* take_all(const P&) {
 
 // Appends an implementation whose kernels are objects of type K, made from the problem.
 template <class P, class K>
-void add_kernel(DeviceType device, std::string_view name, const char* (*reject)(const P&)) {
-  impls<P>(device).push_back({name, reject, [](const P& p) -> std::unique_ptr<Kernel<P>> {
-                                return std::make_unique<K>(p);
-                              }});
+void add_kernel(DeviceType device, std::string_view name, const char* (*reject)(const P&),
+                bool rounds_to_storage = false) {
+  const auto make = [](const P& p) -> std::unique_ptr<Kernel<P>> { return std::make_unique<K>(p); };
+  impls<P>(device).push_back({name, reject, make, rounds_to_storage});
 }
 
 namespace detail {

@@ -106,7 +106,7 @@ std::byte* at(void* workspace, size_t offset) {
 }
 
 size_t sums_bytes(bool bias, const Shape& dy) {
-  return bias ? channel_sums_workspace(dy.pixels(), dy.c) : 0;
+  return bias ? channel_sums_workspace<device>(dy.pixels(), dy.c) : 0;
 }
 
 void sum_bias(const void* dy, void* dbias, const Shape& shape, DType dtype, void* workspace,

@@ -3,12 +3,9 @@
 // Inference: one pass. The ReLU is fused into all of them; its mask is computed again from x.
 //
 // The image is taken in tiles of channels: a thread has one pack of channels of many pixels. What a
-// block has summed goes to the workspace, two rows of channels a chunk, and a small kernel joins
-// the chunks of each channel in double precision.
+// block has summed goes to the workspace, and a small kernel joins it (chunks.h).
 #include "engine/op/batch_norm.h"
-#include "kernels/cuda/reduce.h"
-
-#include <cmath>
+#include "kernels/cuda/moments.h"
 
 namespace unetd::UNETD_GPU {
 namespace {
@@ -54,129 +51,7 @@ SIMT_DEVICE void normalise(const Affine<N>& affine, const Strip& s, const Tiles&
   }
 }
 
-// --- sums of chunks ------------------------------------------------------------------------------
-
-size_t partial_floats(const Tiles& t) {
-  return static_cast<size_t>(t.chunks) * 2 * static_cast<size_t>(t.channels);
-}
-// The two rows of a chunk.
-template <int N>
-SIMT_DEVICE void store_partial(float* partial, const Tiles& t, const Strip& s, const float (&a)[N],
-                               const float (&b)[N]) {
-  if (threadIdx.y != 0 || !s.inside) return;
-  float* const row = partial + int64_t{blockIdx.y} * 2 * t.channels + s.channel;
-  for (int k = 0; k < N; ++k) row[k] = a[k];
-  for (int k = 0; k < N; ++k) row[t.channels + k] = b[k];
-}
-
-// The kernels that join chunks: blocks of 8 channels (a sector of memory) by 32 rows of threads.
-constexpr unsigned join_channels = 8, join_rows = block_threads / join_channels;
-Dim join_grid(const Tiles& t) { return {simt::blocks_for(t.channels, join_channels)}; }
-constexpr Dim join_block() { return {join_channels, join_rows}; }
-
-// The sum of term(chunk) over all chunks; all threads of the block take part, those of channels
-// that do not exist without reading.
-template <class F>
-SIMT_DEVICE double sum_chunks(const Tiles& t, bool inside, const F& term) {
-  double sum = 0;
-  for (unsigned i = threadIdx.y; inside && i < t.chunks; i += join_rows) sum += term(i);
-  return join_columns(sum, Plus{});
-}
-
 // --- training ------------------------------------------------------------------------------------
-
-// Of a number of values of each channel: their mean and the sum of their squared deviations from
-// it.
-template <int N>
-struct Moments {
-  float count;
-  float mean[N], squares[N];
-};
-
-// Chan, Golub and LeVeque (1979): no cancellation however large the mean is.
-struct Chan {
-  template <int N>
-  SIMT_DEVICE Moments<N> operator()(Moments<N> a, const Moments<N>& b) const {
-    if (b.count == 0) return a;
-    const float count = a.count + b.count, share = b.count / count;
-    SIMT_UNROLL
-    for (int k = 0; k < N; ++k) {
-      const float delta = b.mean[k] - a.mean[k];
-      a.mean[k] += delta * share;
-      a.squares[k] += b.squares[k] + delta * delta * (a.count * share);
-    }
-    a.count = count;
-    return a;
-  }
-};
-
-// Of `size` pixels from x on, `step` elements apart.
-template <int size, int N, class T>
-SIMT_DEVICE Moments<N> moments_of(const T* x, int64_t step) {
-  Floats<N> v[size];
-  SIMT_UNROLL
-  for (int i = 0; i < size; ++i) v[i] = load_floats<N>(x + i * step);
-  Moments<N> m{size, {}, {}};
-  SIMT_UNROLL
-  for (int k = 0; k < N; ++k) {
-    SIMT_UNROLL
-    for (int i = 0; i < size; ++i) m.mean[k] += v[i].v[k];
-    m.mean[k] *= 1.F / size;
-    SIMT_UNROLL
-    for (int i = 0; i < size; ++i) {
-      const float d = v[i].v[k] - m.mean[k];
-      m.squares[k] += d * d;
-    }
-  }
-  return m;
-}
-
-template <class T, int N>
-__global__ void __launch_bounds__(block_threads)
-    moments_kernel(float* __restrict__ partial, const T* __restrict__ x, Tiles t) {
-  constexpr int batch = 4;  // loads in flight
-  const Strip s = strip_in<N>(t);
-  const int64_t step = t.high * t.channels;
-  Moments<N> m{};
-  int64_t i = s.first;
-  for (; i + (batch - 1) * t.high < s.end; i += batch * t.high) {
-    m = Chan{}(m, moments_of<batch, N>(x + i * t.channels + s.channel, step));
-  }
-  for (; i < s.end; i += t.high) {
-    m = Chan{}(m, moments_of<1, N>(x + i * t.channels + s.channel, step));
-  }
-  m = join_columns(m, Chan{});
-  store_partial(partial, t, s, m.mean, m.squares);
-}
-
-struct Statistics {
-  float *mean, *rstd, *running_mean, *running_var;
-};
-__global__ void __launch_bounds__(block_threads)
-    statistics_kernel(Statistics out, const float* __restrict__ partial, float eps, float momentum,
-                      Tiles t) {
-  const int64_t c = int64_t{blockIdx.x} * join_channels + threadIdx.x;
-  const bool inside = c < t.channels;
-  const auto mean_of = [&](unsigned i) { return double{partial[i * 2 * t.channels + c]}; };
-  const auto count_of = [&](unsigned i) {
-    const int64_t rest = t.pixels - i * t.chunk;
-    return static_cast<double>(rest < t.chunk ? rest : t.chunk);
-  };
-  const auto count = static_cast<double>(t.pixels);
-  const double mean =
-      sum_chunks(t, inside, [&](unsigned i) { return count_of(i) * mean_of(i); }) / count;
-  const double squares = sum_chunks(t, inside, [&](unsigned i) {
-    const double delta = mean_of(i) - mean;
-    return partial[(i * 2 + 1) * t.channels + c] + count_of(i) * delta * delta;
-  });
-  if (threadIdx.y != 0 || !inside) return;
-  const double var = squares / count, unbiased = count > 1 ? squares / (count - 1) : var;
-  const double m = momentum;
-  out.mean[c] = static_cast<float>(mean);
-  out.rstd[c] = static_cast<float>(1 / sqrt(var + eps));
-  out.running_mean[c] = static_cast<float>((1 - m) * out.running_mean[c] + m * mean);
-  out.running_var[c] = static_cast<float>((1 - m) * out.running_var[c] + m * unbiased);
-}
 
 struct Parameters {
   const float *mean, *gamma, *rstd, *beta;
@@ -191,21 +66,17 @@ __global__ void __launch_bounds__(block_threads)
 
 struct Forward final : Kernel<BatchNorm> {
   explicit Forward(const BatchNorm& p) : p_(p), t_(tiles(p)) {}
-  size_t workspace() const override { return partial_floats(t_) * sizeof(float); }
+  size_t workspace() const override { return moments_floats(chunks_of(t_)) * sizeof(float); }
   void run(const BatchNorm::Buffers& b, void* workspace, Stream& stream) const override {
     auto* const partial = static_cast<float*>(workspace);
-    const Statistics statistics{static_cast<float*>(b.mean), static_cast<float*>(b.rstd),
-                                static_cast<float*>(b.running_mean),
-                                static_cast<float*>(b.running_var)};
+    const Statistics statistics = statistics_in(b);
     const Parameters parameters{statistics.mean, static_cast<const float*>(b.gamma),
                                 statistics.rstd, static_cast<const float*>(b.beta)};
+    image_moments(partial, b.x, p_.dtype, t_, stream);
+    join_moments(statistics, partial, chunks_of(t_), {p_.eps, p_.momentum}, stream);
     with_pack(p_.dtype, p_.shape.c, [&]<class T, int N>(Pack<T, N>) {
-      const T* const x = static_cast<const T*>(b.x);
-      simt::launch(moments_kernel<T, N>, t_.grid(), t_.block(), 0, stream, partial, x, t_);
-      simt::launch(statistics_kernel, join_grid(t_), join_block(), 0, stream, statistics, partial,
-                   p_.eps, p_.momentum, t_);
       simt::launch(normalise_kernel<T, N>, t_.grid(), t_.block(), 0, stream, static_cast<T*>(b.y),
-                   x, parameters, p_.relu, t_);
+                   static_cast<const T*>(b.x), parameters, p_.relu, t_);
     });
   }
 
@@ -272,12 +143,13 @@ struct ParameterGradients {
 __global__ void __launch_bounds__(block_threads)
     coefficients_kernel(ParameterGradients out, Coefficients coefficients,
                         const float* __restrict__ partial, Parameters p, Tiles t) {
-  const int64_t c = int64_t{blockIdx.x} * join_channels + threadIdx.x;
+  const int64_t c = join_channel();
   const bool inside = c < t.channels;
-  const double dbeta =
-      sum_chunks(t, inside, [&](unsigned i) { return double{partial[i * 2 * t.channels + c]}; });
-  const double weighted = sum_chunks(
-      t, inside, [&](unsigned i) { return double{partial[(i * 2 + 1) * t.channels + c]}; });
+  const double dbeta = sum_chunks(
+      0, t.chunks, inside, [&](unsigned i) { return double{partial[i * 2 * t.channels + c]}; });
+  const double weighted = sum_chunks(0, t.chunks, inside, [&](unsigned i) {
+    return double{partial[(i * 2 + 1) * t.channels + c]};
+  });
   if (threadIdx.y != 0 || !inside) return;
   const double rstd = p.rstd[c], dgamma = weighted * rstd;
   const double share = double{p.gamma[c]} * rstd / static_cast<double>(t.pixels);
@@ -313,11 +185,11 @@ struct Backward final : Kernel<BatchNormGrad> {
   explicit Backward(const BatchNormGrad& p) : p_(p), t_(tiles(p)) {}
   // Sums of the chunks, then two coefficients of the channels.
   size_t workspace() const override {
-    return (partial_floats(t_) + 2 * static_cast<size_t>(p_.shape.c)) * sizeof(float);
+    return (chunks_of(t_).floats() + 2 * static_cast<size_t>(p_.shape.c)) * sizeof(float);
   }
   void run(const BatchNormGrad::Buffers& b, void* workspace, Stream& stream) const override {
     auto* const partial = static_cast<float*>(workspace);
-    float* const slope = partial + partial_floats(t_);
+    float* const slope = partial + chunks_of(t_).floats();
     const Coefficients coefficients{slope, slope + p_.shape.c};
     const Parameters parameters{
         static_cast<const float*>(b.mean), static_cast<const float*>(b.gamma),
@@ -327,7 +199,7 @@ struct Backward final : Kernel<BatchNormGrad> {
       const T *const x = static_cast<const T*>(b.x), *const dy = static_cast<const T*>(b.dy);
       simt::launch(sums_kernel<T, N>, t_.grid(), t_.block(), 0, stream, partial, x, dy, parameters,
                    p_.relu, t_);
-      simt::launch(coefficients_kernel, join_grid(t_), join_block(), 0, stream, gradients,
+      simt::launch(coefficients_kernel, join_grid(t_.channels), join_block(), 0, stream, gradients,
                    coefficients, partial, parameters, t_);
       simt::launch(gradient_kernel<T, N>, t_.grid(), t_.block(), 0, stream, static_cast<T*>(b.dx),
                    x, dy, parameters, coefficients, p_.relu, t_);

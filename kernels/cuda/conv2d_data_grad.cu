@@ -10,34 +10,56 @@
 namespace unetd::UNETD_GPU {
 namespace {
 
-void data_grad(const Conv2dDataGrad& p, const Conv2dDataGrad::Buffers& b, const Stream& stream) {
+// Calls visit(product) for each phase.
+template <class T, class Visit>
+void for_each_phase(const Conv2dDataGrad& p, const Conv2dDataGrad::Buffers& b, const Visit& visit) {
   const ConvGeometry& g = p.geometry;
   for (int64_t top = 0; top < std::min(g.stride, g.x.h); ++top) {
     const Phase v = phase(top, g.x.h, g.r, g.stride, g.pad);
     for (int64_t left = 0; left < std::min(g.stride, g.x.w); ++left) {
       const Phase h = phase(left, g.x.w, g.s, g.stride, g.pad);
-      with_storage_type(p.dtype, [&]<class T>(T) {
-        run_product(product(operand<Order::along_k, T>(b.dy, sources(g, v, h)),
-                            operand<Order::across_k, T>(b.w, taps(g, v, h)), static_cast<T*>(b.dx),
-                            pixels(g, v, h)),
-                    stream);
-      });
+      auto dx = product(operand<Order::along_k, T>(b.dy, sources(g, v, h)),
+                        operand<Order::across_k, T>(b.w, taps(g, v, h)), static_cast<T*>(b.dx),
+                        pixels(g, v, h));
+      dx.slices = slices_of_image(dx);
+      visit(dx);
     }
   }
 }
 
-void transposed_data_grad(const ConvTranspose2x2DataGrad& p,
-                          const ConvTranspose2x2DataGrad::Buffers& b, const Stream& stream) {
-  const UpConvGeometry& g = p.geometry;
-  const Phase all_rows = phase(0, g.x.h, 1, 1, 0), all_columns = phase(0, g.x.w, 1, 1, 0);
-  const ConvGeometry pointwise{.x = g.x, .k = g.k, .r = 1, .s = 1, .stride = 1, .pad = 0};
-  with_storage_type(p.dtype, [&]<class T>(T) {
-    run_product(product(operand<Order::along_k, T>(b.dy, patches(g)),
-                        operand<Order::across_k, T>(b.w, taps(g)), static_cast<T*>(b.dx),
-                        pixels(pointwise, all_rows, all_columns)),
-                stream);
-  });
-}
+class DataGrad final : public Kernel<Conv2dDataGrad> {
+ public:
+  explicit DataGrad(const Conv2dDataGrad& p) : p_(p) {
+    with_storage_type(p.dtype, [&]<class T>(T) {
+      for_each_phase<T>(p, {},
+                        [&](const auto& dx) { bytes_ = std::max(bytes_, workspace_of(dx)); });
+    });
+  }
+  size_t workspace() const override { return bytes_; }
+  void run(const Conv2dDataGrad::Buffers& b, void* workspace, Stream& stream) const override {
+    with_storage_type(p_.dtype, [&]<class T>(T) {
+      for_each_phase<T>(p_, b, [&](const auto& dx) { run_product(dx, workspace, stream); });
+    });
+  }
+
+ private:
+  Conv2dDataGrad p_;
+  size_t bytes_ = 0;
+};
+
+struct TransposedDataGrad {
+  template <class T>
+  static auto make(const ConvTranspose2x2DataGrad& p, const ConvTranspose2x2DataGrad::Buffers& b) {
+    const UpConvGeometry& g = p.geometry;
+    const Phase all_rows = phase(0, g.x.h, 1, 1, 0), all_columns = phase(0, g.x.w, 1, 1, 0);
+    const ConvGeometry pointwise{.x = g.x, .k = g.k, .r = 1, .s = 1, .stride = 1, .pad = 0};
+    auto dx = product(operand<Order::along_k, T>(b.dy, patches(g)),
+                      operand<Order::across_k, T>(b.w, taps(g)), static_cast<T*>(b.dx),
+                      pixels(pointwise, all_rows, all_columns));
+    dx.slices = slices_of_image(dx);
+    return dx;
+  }
+};
 
 const char* reject(const Conv2dDataGrad& p) { return reject_convolution(p.dtype, p.geometry); }
 const char* reject_transposed(const ConvTranspose2x2DataGrad& p) {
@@ -47,8 +69,9 @@ const char* reject_transposed(const ConvTranspose2x2DataGrad& p) {
 }  // namespace
 
 void register_conv2d_data_grad() {
-  add<data_grad, Conv2dDataGrad>(reject);
-  add<transposed_data_grad, ConvTranspose2x2DataGrad>(reject_transposed);
+  add<DataGrad, Conv2dDataGrad>(reject);
+  add<ProductKernel<ConvTranspose2x2DataGrad, TransposedDataGrad>, ConvTranspose2x2DataGrad>(
+      reject_transposed);
 }
 
 }  // namespace unetd::UNETD_GPU

@@ -1,7 +1,9 @@
 #include "kernels/cuda/conv_pieces.h"
-#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/moments.h"
+#include "kernels/cuda/slices.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace unetd::UNETD_GPU {
 namespace {
@@ -13,7 +15,6 @@ constexpr unsigned threads = 256;
 // A block covers `lanes` neighbouring channels of pixels that its rows of threads take in turn, so
 // a thread stays with its channel.
 constexpr unsigned lanes = 32, rows = threads / lanes;
-using Rows = float[rows][lanes];
 
 SIMT_DEVICE int64_t own_channel() { return int64_t{blockIdx.x} * lanes + threadIdx.x % lanes; }
 SIMT_DEVICE int64_t first_pixel() { return int64_t{blockIdx.y} * rows + threadIdx.x / lanes; }
@@ -37,35 +38,42 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-// partial[chunk, c]. The order of the sum depends on the sizes alone.
+// Block (x, y) sums slice y of the pixels for `wide` channels from x * wide. The threads are `wide`
+// channels by 256 / wide pixels, and sum over the latter as a tree; x is read once.
 template <class T>
 __global__ void __launch_bounds__(threads)
-    chunk_sums_kernel(float* __restrict__ partial, const T* __restrict__ x, int64_t pixels,
-                      int64_t channels) {
-  SIMT_SHARED(Rows, sums);
-  const int64_t channel = own_channel();
-  const unsigned lane = threadIdx.x % lanes, row = threadIdx.x / lanes;
+    channel_sums_kernel(float* __restrict__ sums, const T* __restrict__ x, int64_t pixels,
+                        int64_t channels, int64_t pixels_of_a_slice, unsigned wide) {
+  using Parts = float[threads];
+  SIMT_SHARED(Parts, parts);
+  const unsigned high = threads / wide, line = threadIdx.x / wide;
+  const int64_t channel = int64_t{blockIdx.x} * wide + threadIdx.x % wide;
+  const int64_t begin = blockIdx.y * pixels_of_a_slice, end = begin + pixels_of_a_slice;
   float sum = 0;
   if (channel < channels) {
-    for (int64_t pixel = first_pixel(); pixel < pixels; pixel += pixel_step()) {
+    for (int64_t pixel = begin + line; pixel < end && pixel < pixels; pixel += high) {
       sum += to_float(x[pixel * channels + channel]);
     }
   }
-  sums[row][lane] = sum;
-  __syncthreads();
-  if (row != 0 || channel >= channels) return;
-  for (unsigned other = 1; other < rows; ++other) sum += sums[other][lane];
-  partial[blockIdx.y * channels + channel] = sum;
+  parts[threadIdx.x] = sum;
+  for (unsigned half = high / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (line < half) parts[threadIdx.x] += parts[threadIdx.x + half * wide];
+  }
+  if (line == 0 && channel < channels) {
+    sums[blockIdx.y * channels + channel] = parts[threadIdx.x];
+  }
 }
 
-__global__ void __launch_bounds__(threads)
-    join_sums_kernel(float* __restrict__ sums, const float* __restrict__ partial, int64_t chunks,
-                     int64_t channels) {
-  const int64_t channel = int64_t{blockIdx.x} * threads + threadIdx.x;
-  if (channel >= channels) return;
-  float sum = 0;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) sum += partial[chunk * channels + channel];
-  sums[channel] = sum;
+struct StoreElement {
+  float* to;
+  SIMT_DEVICE void operator()(int64_t i, float sum) const { to[i] = sum; }
+};
+
+// Two for every processor. Below so many pixels a slice costs more than it gains.
+Slices slices_of_pixels(int64_t pixels) {
+  constexpr int64_t least_pixels = 256;
+  return cut(pixels, 2 * processors, least_pixels);
 }
 
 // A block turns a square of channels by way of shared memory, so that both sides are read and
@@ -92,6 +100,16 @@ __global__ void __launch_bounds__(threads)
     if (first_c + row >= c || first_k + lane >= k) continue;
     swapped[((first_c + row) * taps + tap) * k + first_k + lane] = tile[lane][row];
   }
+}
+
+__global__ void __launch_bounds__(threads)
+    statistics_of_sums_kernel(Statistics out, Smoothing smoothing, const float* __restrict__ sums,
+                              const float* __restrict__ squares, int64_t pixels, int64_t channels) {
+  const int64_t c = int64_t{blockIdx.x} * threads + threadIdx.x;
+  if (c >= channels) return;
+  const auto count = static_cast<double>(pixels);
+  const double mean = sums[c] / count, deviations = squares[c] - count * mean * mean;
+  store_statistics(out, smoothing, c, count, mean, deviations < 0 ? 0 : deviations);
 }
 
 template <class T>
@@ -122,14 +140,21 @@ template <>
 void channel_sums<simt::device>(float* sums, const void* x, DType dtype, int64_t pixels,
                                 int64_t channels, void* workspace, const Stream& stream) {
   using namespace UNETD_GPU;
-  const int64_t chunks = channel_sum_chunks(pixels);
-  auto* const partial = static_cast<float*>(workspace);
+  const Slices slices = slices_of_pixels(pixels);
+  auto* const parts = slices.count > 1 ? static_cast<float*>(workspace) : sums;
+  const unsigned wide = std::bit_ceil(static_cast<unsigned>(std::min<int64_t>(channels, lanes)));
+  const simt::Dim grid{simt::blocks_for(channels, wide), static_cast<unsigned>(slices.count)};
   with_storage_type(dtype, [&]<class T>(T) {
-    simt::launch(chunk_sums_kernel<T>, grid_of(chunks, channels), simt::Dim{threads}, 0, stream,
-                 partial, static_cast<const T*>(x), pixels, channels);
+    simt::launch(channel_sums_kernel<T>, grid, simt::Dim{threads}, 0, stream, parts,
+                 static_cast<const T*>(x), pixels, channels, slices.length, wide);
   });
-  simt::launch(join_sums_kernel, simt::Dim{simt::blocks_for(channels, threads)}, simt::Dim{threads},
-               0, stream, sums, partial, chunks, channels);
+  if (slices.count > 1) add_slices(StoreElement{sums}, parts, channels, slices, stream);
+}
+
+template <>
+size_t channel_sums_workspace<simt::device>(int64_t pixels, int64_t channels) {
+  using namespace UNETD_GPU;
+  return slices_bytes(slices_of_pixels(pixels), channels);
 }
 
 template <>
@@ -142,6 +167,17 @@ void swap_channels<simt::device>(void* swapped, const void* w, DType dtype, int6
     simt::launch(swap_channels_kernel<T>, grid, simt::Dim{threads}, 0, stream,
                  static_cast<T*>(swapped), static_cast<const T*>(w), k, c);
   });
+}
+
+template <>
+void statistics_of_sums<simt::device>(const Conv2dStats& p, const Conv2dStats::Buffers& b,
+                                      const float* sums, const float* squares,
+                                      const Stream& stream) {
+  using namespace UNETD_GPU;
+  const Shape y = p.geometry.y();
+  simt::launch(statistics_of_sums_kernel, simt::Dim{simt::blocks_for(y.c, threads)},
+               simt::Dim{threads}, 0, stream, statistics_in(b), Smoothing{p.eps, p.momentum}, sums,
+               squares, y.pixels(), y.c);
 }
 
 template <>

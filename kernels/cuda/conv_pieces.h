@@ -1,11 +1,12 @@
 // What the convolutions of libraries leave undone: bias and ReLU where no fused kernel takes them,
-// gradients of biases, gradients of filters in f32. For the devices cuda and simt, dense NHWC.
+// gradients of biases, gradients of filters in f32, statistics from sums. For the devices cuda and
+// simt, dense NHWC.
 #pragma once
 
 #include "engine/base/dtype.h"
 #include "engine/device/device.h"
+#include "engine/op/conv2d_stats.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -19,23 +20,23 @@ void add_bias(void* y, const void* bias, bool relu, DType dtype, int64_t pixels,
 
 // sums[c] = sum over pixels of x[pixel, c], in f32 and a fixed order. `workspace` has the bytes of
 // channel_sums_workspace().
-// Chunks of pixels are summed side by side, then joined.
-constexpr int64_t channel_sum_chunks(int64_t pixels) {
-  constexpr int64_t pixels_of_a_chunk = 128, most = 256;
-  return std::clamp<int64_t>(pixels / pixels_of_a_chunk, 1, most);
-}
-constexpr size_t channel_sums_workspace(int64_t pixels, int64_t channels) {
-  return static_cast<size_t>(channel_sum_chunks(pixels) * channels) * sizeof(float);
-}
 template <DeviceType device>
 void channel_sums(float* sums, const void* x, DType dtype, int64_t pixels, int64_t channels,
                   void* workspace, const Stream& stream);
+template <DeviceType device>
+size_t channel_sums_workspace(int64_t pixels, int64_t channels);
 
 // swapped (c, taps, k) from w (k, taps, c): the filter of a transposed convolution as that of the
 // convolution whose transpose it is.
 template <DeviceType device>
 void swap_channels(void* swapped, const void* w, DType dtype, int64_t k, int64_t taps, int64_t c,
                    const Stream& stream);
+
+// The problem's statistics from the sums over pixels of y and of y^2, one a channel. A variance
+// that comes out below zero is zero: see kernels/cudnn/register.h for what is left of a small one.
+template <DeviceType device>
+void statistics_of_sums(const Conv2dStats& p, const Conv2dStats::Buffers& b, const float* sums,
+                        const float* squares, const Stream& stream);
 
 // y = x, from bf16, f16 or f32 to f32.
 template <DeviceType device>

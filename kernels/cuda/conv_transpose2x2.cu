@@ -7,15 +7,17 @@
 namespace unetd::UNETD_GPU {
 namespace {
 
-void forward(const ConvTranspose2x2& p, const ConvTranspose2x2::Buffers& b, const Stream& stream) {
-  with_storage_type(p.dtype, [&]<class T>(T) {
+struct Forward {
+  template <class T>
+  static auto make(const ConvTranspose2x2& p, const ConvTranspose2x2::Buffers& b) {
     const UpConvGeometry& g = p.geometry;
     auto y = product(operand<Order::along_k, T>(b.x, dense(g.x.pixels(), g.x.c)),
                      operand<Order::along_k, T>(b.w, taps(g)), static_cast<T*>(b.y), patches(g));
     y.bias = static_cast<const float*>(b.bias);
-    run_product(y, stream);
-  });
-}
+    y.slices = slices_of_image(y);
+    return y;
+  }
+};
 
 const char* reject(const ConvTranspose2x2& p) {
   return reject_convolution(p.dtype, mirrored(p.geometry));
@@ -23,6 +25,8 @@ const char* reject(const ConvTranspose2x2& p) {
 
 }  // namespace
 
-void register_conv_transpose2x2() { add<forward, ConvTranspose2x2>(reject); }
+void register_conv_transpose2x2() {
+  add<ProductKernel<ConvTranspose2x2, Forward>, ConvTranspose2x2>(reject);
+}
 
 }  // namespace unetd::UNETD_GPU

@@ -9,7 +9,7 @@
 // bytes per row. Copies run `stages - 1` stages ahead of the sums; blocks of neighbouring numbers
 // have the same rows of a, so that these come from the L2 cache from the second on. At the end the
 // tile goes through shared memory, and leaves in 16-byte packs where the result's channels fill
-// them.
+// them; or, of several slices, as f32 to the workspace, whence slices.h brings it.
 //
 //   tile m x n    threads    warp's part    shared memory
 //   128 x 128     256        64 x 32        68 KiB (staged result)
@@ -18,25 +18,26 @@
 //   64 x 64       128        32 x 32        32 KiB
 //
 // Bytes moved: a once per column of tiles, b once per row of tiles, both mostly from L2; c once.
+// Each of several slices writes 4 m n bytes and reads them again.
 #pragma once
 
 #include "kernels/cuda/accumulator.h"
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/slices.h"
 
 #include <algorithm>
 #include <type_traits>
 
 namespace unetd::UNETD_GPU {
 
-// Slices of k: `stages_per_slice` stages each, slice i of the result at i * slice_stride elements.
-// With one slice that is the result itself.
-struct Slices {
-  int64_t count = 1;
-  int64_t stages_per_slice = max_index;
-  int64_t slice_stride = 0;
+// An epilogue: what else a block does with its tile, which is in shared memory. Nothing, here;
+// tile_moments.h has another.
+struct StoreOnly {
+  template <class Shape, class P>
+  SIMT_DEVICE void visit(const P&, const float* /*staged*/, uint32_t, uint32_t) const {}
 };
 
-template <class A, class B, class Out, class View>
+template <class A, class B, class Out, class View, class Epilogue = StoreOnly>
 struct Product {
   using Type = typename A::Type;
   using LeftOperand = A;
@@ -49,16 +50,19 @@ struct Product {
   int64_t m, n, k;
   const float* bias = nullptr;  // per channel of the result's view
   bool relu = false;
-  Slices slices;
-  // Set by the launch.
+  Epilogue epilogue{};  // not called for slices
+  Slices slices{};      // of the stages of k
+  // Set by run_product().
+  float* parts = nullptr;  // the results of several slices, m x n each
   uint32_t tiles_n = 0;
   bool packs = false;
 };
 
 // The product without bias, ReLU and slices. The views of operands that lie across k are
 // transposed.
-template <class A, class B, class Out, class View>
-Product<A, B, Out, View> product(const A& a, const B& b, Out* c, const View& view) {
+template <class A, class B, class Out, class View, class Epilogue = StoreOnly>
+Product<A, B, Out, View, Epilogue> product(const A& a, const B& b, Out* c, const View& view,
+                                           const Epilogue& epilogue = {}) {
   constexpr bool a_along_k = A::order == Order::along_k, b_along_k = B::order == Order::along_k;
   return {.a = a,
           .b = b,
@@ -66,7 +70,8 @@ Product<A, B, Out, View> product(const A& a, const B& b, Out* c, const View& vie
           .view = view,
           .m = a_along_k ? a.view.rows : a.view.columns,
           .n = b_along_k ? b.view.rows : b.view.columns,
-          .k = a_along_k ? a.view.columns : a.view.rows};
+          .k = a_along_k ? a.view.columns : a.view.rows,
+          .epilogue = epilogue};
 }
 
 inline constexpr int stages = 4;
@@ -95,7 +100,6 @@ template <class Shape, class P>
 SIMT_DEVICE void store_tile(const P& p, const float* staged, uint32_t first_m, uint32_t first_n) {
   using Out = typename P::Result;
   constexpr int pack = simt::Pack<Out>::size, packs_per_row = Shape::n / pack;
-  Out* const c = p.c + blockIdx.y * p.slices.slice_stride;
   for (auto i = static_cast<int>(threadIdx.x); i < Shape::m * packs_per_row; i += Shape::threads) {
     const int at_m = i / packs_per_row, at_n = i % packs_per_row * pack;
     const float* const sums = staged + at_m * Shape::staged_row + at_n;
@@ -109,17 +113,41 @@ SIMT_DEVICE void store_tile(const P& p, const float* staged, uint32_t first_m, u
       for (int e = 0; e < pack; ++e) {
         values.v[e] = finished(p, sums[e], p.view.channel(column) + e);
       }
-      simt::store16(c + offset, values);
+      simt::store16(p.c + offset, values);
     } else {
       SIMT_UNROLL
       for (int e = 0; e < pack; ++e) {
         const auto column = p.view.column(first_n + at_n + e);
         const int64_t offset = p.view.offset(row, column);
-        if (offset != outside) c[offset] = finished(p, sums[e], p.view.channel(column));
+        if (offset != outside) p.c[offset] = finished(p, sums[e], p.view.channel(column));
       }
     }
   }
 }
+
+// The same to the slice's part of the workspace.
+template <class Shape, class P>
+SIMT_DEVICE void store_part(const P& p, const float* staged, uint32_t first_m, uint32_t first_n) {
+  float* const part = p.parts + blockIdx.y * p.m * p.n;
+  for (auto i = static_cast<int>(threadIdx.x); i < Shape::m * Shape::n; i += Shape::threads) {
+    const int at_m = i / Shape::n, at_n = i % Shape::n;
+    if (first_m + at_m >= p.m || first_n + at_n >= p.n) continue;
+    part[(first_m + at_m) * p.n + first_n + at_n] = staged[at_m * Shape::staged_row + at_n];
+  }
+}
+
+// From there to c: an element of the sum of all slices.
+template <class P>
+struct StoreSum {
+  P p;
+  Divisor by_n;
+  SIMT_DEVICE void operator()(int64_t i, float sum) const {
+    const uint32_t row = by_n.quotient(static_cast<uint32_t>(i));
+    const auto column = p.view.column(by_n.remainder(static_cast<uint32_t>(i), row));
+    const int64_t offset = p.view.offset(p.view.row(row), column);
+    if (offset != outside) p.c[offset] = finished(p, sum, p.view.channel(column));
+  }
+};
 
 // A grid of (tiles, slices).
 template <class Shape, bool always_packs, class P>
@@ -140,7 +168,7 @@ __global__ void __launch_bounds__(Shape::threads, blocks_per_processor<typename 
   const TileLoader<A, Shape::m, Shape::threads, always_packs> load_a(p.a, first_m);
   const TileLoader<B, Shape::n, Shape::threads, always_packs> load_b(p.b, first_n);
   const auto all = static_cast<uint32_t>((p.k + depth - 1) / depth);
-  const auto per_slice = static_cast<uint32_t>(p.slices.stages_per_slice);
+  const auto per_slice = static_cast<uint32_t>(p.slices.length);
   const uint32_t begin = blockIdx.y * per_slice;
   const uint32_t count = all < begin + per_slice ? all - begin : per_slice;
   // An empty group where there is no stage left: so the number of groups tells which have landed.
@@ -165,16 +193,12 @@ __global__ void __launch_bounds__(Shape::threads, blocks_per_processor<typename 
   auto* const staged = reinterpret_cast<float*>(shared);
   sum.put(staged);
   __syncthreads();
+  if (p.parts != nullptr) return store_part<Shape>(p, staged, first_m, first_n);
   store_tile<Shape>(p, staged, first_m, first_n);
+  p.epilogue.template visit<Shape>(p, staged, first_m, first_n);
 }
 
 // --- host ----------------------------------------------------------------------------------------
-
-// Streaming multiprocessors of the cards that tiles and slices are chosen for (H100, H200; the A100
-// has 108). A constant, so that sums have the same order on every card.
-inline constexpr int64_t processors = 132;
-
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class Shape>
 int64_t tiles(int64_t m, int64_t n) {
@@ -213,12 +237,63 @@ void launch_product(P p, const Stream& stream) {
                product_shared_bytes<typename P::Type, Shape>(), stream, p);
 }
 
+// --- slices
+
+// As many slices as give every processor two tiles, but a whole number for all tiles: the blocks
+// beyond would run on their own at the end. Below so many stages a slice costs more than it gains.
 template <class P>
-void run_product(const P& p, const Stream& stream) {
+Slices slices_of(const P& p) {
+  constexpr int64_t blocks_wanted = 2 * processors, least_stages = 8;
+  const int64_t all = ceil_div(p.k, stage_depth<typename P::Type>);
+  const int64_t most = std::max<int64_t>(1, all / least_stages);
+  const int64_t result_tiles =
+      with_tile(p, most, [&]<class Shape>(Shape, auto) { return tiles<Shape>(p.m, p.n); });
+  return cut(all, blocks_wanted / std::max<int64_t>(1, result_tiles), least_stages);
+}
+
+// The same for a product whose result is an image, which slices write and read again in f32: only
+// where the smallest tiles leave processors idle.
+template <class P>
+Slices slices_of_image(const P& p) {
+  return tiles<Tile64x64>(p.m, p.n) < processors ? slices_of(p) : Slices{};
+}
+
+// Of workspace that run_product() needs.
+template <class P>
+size_t workspace_of(const P& p) {
+  return slices_bytes(p.slices, p.m * p.n);
+}
+
+template <class P>
+void run_product(P p, void* workspace, const Stream& stream) {
   if (p.m == 0 || p.n == 0) return;
+  const bool sliced = p.slices.count > 1;
+  if (sliced) p.parts = static_cast<float*>(workspace);
   with_tile(p, p.slices.count, [&]<class Shape, bool packs>(Shape, std::bool_constant<packs>) {
     launch_product<Shape, packs>(p, stream);
   });
+  if (!sliced) return;
+  add_slices(StoreSum<P>{p, divisor(p.n)}, p.parts, p.m * p.n, p.slices, stream);
 }
+
+// The kernel of a problem that is one product: ProductOf::make<T>(problem, buffers).
+template <class P, class ProductOf>
+class ProductKernel final : public Kernel<P> {
+ public:
+  explicit ProductKernel(const P& p) : problem_(p) {
+    with_storage_type(
+        p.dtype, [&]<class T>(T) { bytes_ = workspace_of(ProductOf::template make<T>(p, {})); });
+  }
+  size_t workspace() const override { return bytes_; }
+  void run(const typename P::Buffers& b, void* workspace, Stream& stream) const override {
+    with_storage_type(problem_.dtype, [&]<class T>(T) {
+      run_product(ProductOf::template make<T>(problem_, b), workspace, stream);
+    });
+  }
+
+ private:
+  P problem_;
+  size_t bytes_ = 0;
+};
 
 }  // namespace unetd::UNETD_GPU

@@ -153,6 +153,17 @@ void Graph::add(size_t x, size_t bias, size_t y) { pointwise(CUDNN_POINTWISE_ADD
 
 void Graph::relu(size_t x, size_t y) { pointwise(CUDNN_POINTWISE_RELU_FWD, x, {}, y); }
 
+void Graph::statistics(size_t x, size_t sum, size_t squares) {
+  Descriptor d(CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR);
+  d.set(CUDNN_ATTR_OPERATION_GENSTATS_MODE, CUDNN_GENSTATS_SUM_SQSUM);
+  d.set(CUDNN_ATTR_OPERATION_GENSTATS_MATH_PREC, CUDNN_DATA_FLOAT);
+  d.set(CUDNN_ATTR_OPERATION_GENSTATS_XDESC, tensors_[x]);
+  d.set(CUDNN_ATTR_OPERATION_GENSTATS_SUMDESC, tensors_[sum]);
+  d.set(CUDNN_ATTR_OPERATION_GENSTATS_SQSUMDESC, tensors_[squares]);
+  d.finalize();
+  operations_.push_back(std::move(d));
+}
+
 Descriptor Graph::finalize(const Target& target) const {
   Descriptor d(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   d.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, operations_);

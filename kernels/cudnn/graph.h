@@ -1,5 +1,5 @@
 // A graph of cuDNN operations on dense NHWC images and KRSC filters, as much as convolutions with
-// bias and ReLU need. All arithmetic is in f32, whatever the tensors are stored in.
+// bias, ReLU or statistics need. All arithmetic is in f32, whatever the tensors are stored in.
 #pragma once
 
 #include "engine/base/dtype.h"
@@ -41,6 +41,8 @@ class Graph {
   void convolution(const Convolution& c);
   void add(size_t x, size_t bias, size_t y);
   void relu(size_t x, size_t y);
+  // Vectors of the sums of x and of x^2 over all pixels.
+  void statistics(size_t x, size_t sum, size_t squares);
 
   const std::string& text() const { return text_; }
   DType dtype() const { return dtype_; }

@@ -62,6 +62,16 @@ Graph graph_of(const ConvTranspose2x2& p, bool fused) {
   return graph;
 }
 
+Graph graph_of(const Conv2dStats& p) {
+  const ConvGeometry& g = p.geometry;
+  Graph graph = new_graph(p);
+  const size_t x = graph.image(g.x), w = graph.filter(g.filter()), y = graph.image(g.y());
+  const size_t sum = graph.vector(g.k), squares = graph.vector(g.k);
+  graph.convolution({Compute::result, x, w, y, g.stride, g.pad});
+  graph.statistics(y, sum, squares);
+  return graph;
+}
+
 Graph graph_of(const Conv2dDataGrad& p) {
   const ConvGeometry& g = p.geometry;
   Graph graph = new_graph(p);

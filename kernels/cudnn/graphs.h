@@ -2,7 +2,7 @@
 // the problem's buffers: inputs, then the output.
 #pragma once
 
-#include "engine/op/conv2d.h"
+#include "engine/op/conv2d_stats.h"
 #include "engine/op/conv_transpose2x2.h"
 #include "kernels/cudnn/graph.h"
 
@@ -15,6 +15,9 @@ Graph graph_of(const Conv2d& p, bool fused);
 // cuDNN fuses a bias only with the filter as (c, 2, 2, k): that is what a graph with bias takes,
 // the problem's filter with its channels swapped.
 Graph graph_of(const ConvTranspose2x2& p, bool fused);
+
+// x, w, y, and the sums over pixels of y and of y^2. For problems without bias.
+Graph graph_of(const Conv2dStats& p);
 
 Graph graph_of(const Conv2dDataGrad& p);
 Graph graph_of(const ConvTranspose2x2DataGrad& p);

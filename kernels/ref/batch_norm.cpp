@@ -1,23 +1,11 @@
 #include "engine/op/batch_norm.h"
 
-#include "kernels/ref/ref.h"
-
-#include <cmath>
+#include "kernels/ref/statistics.h"
 
 namespace unetd::ref {
 namespace {
 
 Shape vector_of(const Shape& s) { return {1, 1, 1, s.c}; }
-
-// visit(n, h, w) for every pixel.
-template <class F>
-void for_each_pixel(const Shape& s, F&& visit) {
-  for (int64_t n = 0; n < s.n; ++n) {
-    for (int64_t h = 0; h < s.h; ++h) {
-      for (int64_t w = 0; w < s.w; ++w) visit(n, h, w);
-    }
-  }
-}
 
 void training(const BatchNorm& p, const BatchNorm::Buffers& b) {
   with_type(p.dtype, [&]<class T>(T) {
@@ -25,27 +13,13 @@ void training(const BatchNorm& p, const BatchNorm::Buffers& b) {
     const Shape v = vector_of(s);
     const Features<const T> x(b.x, s), gamma(b.gamma, v), beta(b.beta, v);
     const auto y = cleared<Features<T>>(b.y, s);
-    const auto mean = cleared<Features<T>>(b.mean, v), rstd = cleared<Features<T>>(b.rstd, v);
-    const Features<T> running_mean(b.running_mean, v), running_var(b.running_var, v);
+    const Statistics<T> statistics(s.c, b.mean, b.rstd, b.running_mean, b.running_var);
     parallel_for(s.c, [&](int64_t c) {
-      const auto count = static_cast<double>(s.pixels());
-      double sum = 0, squares = 0;
-      for_each_pixel(s, [&](int64_t n, int64_t h, int64_t w) { sum += x(n, h, w, c); });
-      const double m = sum / count;
+      const auto taken = statistics.take(x, c, p.eps, p.momentum);
       for_each_pixel(s, [&](int64_t n, int64_t h, int64_t w) {
-        const double d = x(n, h, w, c) - m;
-        squares += d * d;
-      });
-      const double r = 1 / std::sqrt(squares / count + p.eps);
-      for_each_pixel(s, [&](int64_t n, int64_t h, int64_t w) {
-        const double value = gamma(c) * (x(n, h, w, c) - m) * r + beta(c);
+        const double value = gamma(c) * (x(n, h, w, c) - taken.mean) * taken.rstd + beta(c);
         y(n, h, w, c) = static_cast<T>(p.relu && value < 0 ? 0 : value);
       });
-      mean(c) = static_cast<T>(m);
-      rstd(c) = static_cast<T>(r);
-      const double momentum = p.momentum, unbiased = squares / std::max(count - 1, 1.0);
-      running_mean(c) = static_cast<T>((1 - momentum) * running_mean(c) + momentum * m);
-      running_var(c) = static_cast<T>((1 - momentum) * running_var(c) + momentum * unbiased);
     });
   });
 }

@@ -1,6 +1,7 @@
 #include "engine/op/conv2d.h"
 
-#include "kernels/ref/ref.h"
+#include "engine/op/conv2d_stats.h"
+#include "kernels/ref/statistics.h"
 
 namespace unetd::ref {
 namespace {
@@ -38,6 +39,16 @@ void forward(const Conv2d& p, const Conv2d::Buffers& b) {
         }
       }
     });
+  });
+}
+
+void with_statistics(const Conv2dStats& p, const Conv2dStats::Buffers& b) {
+  forward(p.convolution(), {b.x, b.w, b.bias, b.y});
+  with_type(p.dtype, [&]<class T>(T) {
+    const Shape s = p.geometry.y();
+    const Features<const T> y(b.y, s);
+    const Statistics<T> statistics(s.c, b.mean, b.rstd, b.running_mean, b.running_var);
+    parallel_for(s.c, [&](int64_t c) { statistics.take(y, c, p.eps, p.momentum); });
   });
 }
 
@@ -111,6 +122,7 @@ void weight_grad(const Conv2dWeightGrad& p, const Conv2dWeightGrad::Buffers& b) 
 
 void register_conv2d() {
   add<forward, Conv2d>();
+  add<with_statistics, Conv2dStats>();
   add<data_grad, Conv2dDataGrad>();
   add<weight_grad, Conv2dWeightGrad>();
 }

@@ -22,6 +22,7 @@ inline std::vector<ConvGeometry> conv_test_geometries() {
       {{1, 30, 30, 16}, 16},              // tiles cut at the border
       {{3, 2, 2, 16}, 32},                // image smaller than a tile
       {{2, 9, 9, 16}, 32, 3, 3, 2},       // stride
+      {{1, 4, 5, 8}, 144, 3, 3, 2},       // stride, and sums over k long enough for slices
       {{1, 8, 10, 13}, 16, 3, 3, 2},      // stride and even sizes: the last row is not centred on
       {{1, 4, 5, 4}, 2, 2, 2, 2, 0},      // even kernel
       {{1, 7, 7, 3}, 8, 5, 5, 1, 2},      // 5x5

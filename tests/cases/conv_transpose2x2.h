@@ -8,7 +8,8 @@ namespace unetd {
 
 inline std::vector<UpConvGeometry> upconv_test_geometries() {
   return {{{1, 1, 1, 1}, 1},   {{1, 1, 1, 13}, 3},   {{2, 3, 5, 3}, 17},   {{2, 4, 4, 16}, 16},
-          {{1, 5, 3, 33}, 13}, {{1, 2, 17, 32}, 48}, {{1, 4, 4, 128}, 64}, {{3, 1, 2, 48}, 16}};
+          {{1, 5, 3, 33}, 13}, {{1, 2, 17, 32}, 48}, {{1, 4, 4, 128}, 64}, {{3, 1, 2, 48}, 16},
+          {{1, 1, 2, 520}, 72}};  // so long sums that they are cut into slices
 }
 
 inline std::vector<UpConvGeometry> upconv_perf_geometries() {

@@ -2,8 +2,9 @@
 // preset is asked for here, through the code that the kernels use; nothing is executed.
 //
 // The descriptions, tests/data/cudnn_sm*.json, are partly assumed: sizes are from NVIDIA's data
-// sheets and programming guide, clocks, identifiers and driver version are plausible. The hidden
-// test below prints the real one on a machine with a card; it is to replace the file then.
+// sheets and programming guide, clocks, identifiers and driver version are plausible; of the B200
+// (sm100) the sizes of memory and L2 cache are assumed, too. The hidden test below prints the real
+// one on a machine with a card; it is to replace the file then.
 #include "engine/base/file.h"
 #include "engine/base/log.h"
 #include "kernels/cudnn/graphs.h"
@@ -32,6 +33,8 @@ bool driver_or_stub() {
                             dlopen(UNETD_DRIVER_STUB, RTLD_NOW | RTLD_GLOBAL) != nullptr;
   return there;
 }
+
+constexpr const char* cards[] = {"cudnn_sm80", "cudnn_sm90", "cudnn_sm100"};
 
 Target card(const std::string& name) {
   driver_or_stub();
@@ -146,7 +149,7 @@ class TemporaryFolder {
 }  // namespace
 
 TEST_CASE("every convolution of every preset has a plan", "[cudnn]") {
-  for (const char* const name : {"cudnn_sm80", "cudnn_sm90"}) {
+  for (const char* const name : cards) {
     const Target target = card(name);
     std::map<DType, size_t> most = {{DType::f32, 0}, {DType::bf16, 0}, {DType::f16, 0}};
     const std::vector<Plan::Shared> all = graphs(Epilogue::bare, {1, 8}, target);
@@ -174,7 +177,7 @@ TEST_CASE("cuDNN fuses bias and ReLU", "[cudnn]") {
     WARN("not run: neither a driver nor the toolkit's stub of it, " << UNETD_DRIVER_STUB);
     return;
   }
-  for (const char* const name : {"cudnn_sm80", "cudnn_sm90"}) {
+  for (const char* const name : cards) {
     const Target target = card(name);
     const std::vector<Plan::Shared> all = graphs(Epilogue::fused, {8}, target);
     CHECK(all.size() > 50);
@@ -184,6 +187,28 @@ TEST_CASE("cuDNN fuses bias and ReLU", "[cudnn]") {
       INFO(name << ": " << prepared->graph.text());
       CHECK(Plan::candidates(prepared, target) > 0);
     }
+  }
+}
+
+// The first convolution's bands are padded: cuDNN has no such graphs for 13 channels.
+TEST_CASE("cuDNN takes statistics of f16 convolutions", "[cudnn]") {
+  const auto padded = [](int64_t channels) { return (channels + 15) / 16 * 16; };
+  for (const char* const name : cards) {
+    const Target target = card(name);
+    std::set<std::string> seen;
+    for_each_convolution({8}, [&](const auto& problem) {
+      if constexpr (std::is_same_v<std::decay_t<decltype(problem)>, Conv2d>) {
+        if (problem.dtype != DType::f16 || problem.geometry.r != 3) return;
+        Conv2dStats with{.geometry = problem.geometry, .dtype = DType::f16};
+        with.geometry.x.c = padded(with.geometry.x.c);
+        Graph graph = graph_of(with);
+        if (!seen.insert(graph.text()).second) return;
+        const auto prepared = std::make_shared<const Plan::Prepared>(std::move(graph), target);
+        INFO(name << ": " << prepared->graph.text());
+        CHECK(Plan::build(prepared, target) != nullptr);
+      }
+    });
+    CHECK(seen.size() > 20);
   }
 }
 

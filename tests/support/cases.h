@@ -3,6 +3,9 @@
 //
 //   Signature describe(const P&);            the buffers, in the order of P::bind
 //   template <> Cases<P> cases<P>();         small problems full of edges; real ones for timing
+//
+// and, where outputs are defined by the first one as it is stored, with_result() as Conv2dStats
+// does.
 #pragma once
 
 #include "engine/op/registry.h"
@@ -102,6 +105,12 @@ template <class P>
 P with_dtype(P problem, DType dtype) {
   problem.dtype = dtype;
   return problem;
+}
+
+// The types that a device's images may be stored in.
+inline std::vector<DType> storage_types(DeviceType device) {
+  if (device == DeviceType::cpu) return {DType::f32};
+  return {DType::f32, DType::bf16, DType::f16};
 }
 
 // The same problems for every shape: `make(shape)` gives one.

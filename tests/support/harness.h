@@ -149,6 +149,22 @@ inline std::vector<simt::Order> orders_of(DeviceType device) {
   return {simt::Order::forward, simt::Order::reverse, simt::Order::shuffled};
 }
 
+// The outputs of a problem some of which are defined by the first one as it is stored, computed
+// from that one (`with_result(problem, first)`, tests/cases); none for other problems. The first of
+// them is of no use.
+template <class P>
+std::vector<Tensor> outputs_from_first(const P& problem, const HostData& host,
+                                       const Tensor& first) {
+  if constexpr (requires { with_result(problem, first); }) {
+    auto [again, in] = with_result(problem, first);
+    HostData data{.in = std::move(in), .out = {}};
+    for (const Tensor& t : host.out) data.out.push_back(t.empty() ? Tensor{} : t.clone());
+    return reference(again, data);
+  } else {
+    return {};
+  }
+}
+
 // Everything wrong with an implementation on a problem that it takes; `want` is reference(...).
 template <class P>
 std::vector<std::string> faults_of(const Impl<P>& impl, const P& problem, DeviceType device,
@@ -164,13 +180,17 @@ std::vector<std::string> faults_of(const Impl<P>& impl, const P& problem, Device
     if (!run_on(problem, *kernel, device, runs.back())) faults.emplace_back("overruns workspace");
     append_memory_faults(signature, host, layout, runs.back(), faults);
   }
+  std::vector<Tensor> from_first;
   for (size_t i = 0; i < signature.out.size(); ++i) {
     const BufferSpec& spec = signature.out[i];
     for (const DeviceData& run : runs) {
       if (!same_bytes(run.out[i], runs[0].out[i])) faults.push_back(spec.name + " differs by run");
     }
     const Tensor got = unpack(runs[0].out[i].data(), spec.kind, layout, spec.shape, spec.dtype);
-    const std::string wrong = difference(got, want[i], tolerance(spec.dtype, spec.reduction));
+    if (i == 0) from_first = outputs_from_first(problem, host, got);
+    const Tensor& right = i == 0 || from_first.empty() ? want[i] : from_first[i];
+    const DType rounded = impl.rounds_to_storage ? problem.dtype : spec.dtype;
+    const std::string wrong = difference(got, right, tolerance(rounded, spec.reduction));
     if (!wrong.empty()) faults.push_back(str(spec.name, ": ", wrong));
   }
   return faults;

@@ -75,20 +75,26 @@ void keep_fastest(const P& problem, const std::vector<OpTiming>& timings, TuneSt
 }
 
 template <class P>
-void time_cases(const OpsOptions& options, const std::function<void(const OpCase&)>& done) {
+void time_case(const P& problem, const OpsOptions& options,
+               const std::function<void(const OpCase&)>& done) {
+  OpCase result{P::name, text_of(problem), static_cast<double>(bytes(problem, options.device)),
+                static_cast<double>(flops(problem))};
+  if (result.text.find(options.filter) == std::string::npos) return;
   const KernelChoice choice(options.impl.empty() ? "" : "*=" + options.impl);
-  for (const P& problem : cases<P>().perf) {
-    OpCase result{P::name, text_of(problem), static_cast<double>(bytes(problem, options.device)),
-                  static_cast<double>(flops(problem))};
-    if (result.text.find(options.filter) == std::string::npos) continue;
-    const auto wanted = takers(problem, options.device, choice);
-    if (wanted.empty()) continue;
-    const CaseData data(describe(problem), options.device);
-    for (const Impl<P>* impl : wanted) {
-      result.timings.push_back(time_implementation(*impl, problem, data, options));
-    }
-    if (options.tuned != nullptr) keep_fastest(problem, result.timings, *options.tuned);
-    done(result);
+  const auto wanted = takers(problem, options.device, choice);
+  if (wanted.empty()) return;
+  const CaseData data(describe(problem), options.device);
+  for (const Impl<P>* impl : wanted) {
+    result.timings.push_back(time_implementation(*impl, problem, data, options));
+  }
+  if (options.tuned != nullptr) keep_fastest(problem, result.timings, *options.tuned);
+  done(result);
+}
+
+template <class P>
+void time_cases(const OpsOptions& options, const std::function<void(const OpCase&)>& done) {
+  for (const DType dtype : storage_types(options.device)) {
+    for (const P& problem : cases<P>().perf) time_case(with_dtype(problem, dtype), options, done);
   }
 }
 

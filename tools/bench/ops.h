@@ -1,4 +1,5 @@
-// Timings of operations by themselves: every implementation on the realistic problems of its cases.
+// Timings of operations by themselves: every implementation on the realistic problems of its cases,
+// in every type that the device stores images in.
 #pragma once
 
 #include "engine/op/tune_store.h"
