@@ -30,4 +30,9 @@ Window coarse_window(const Window& fine, int64_t factor, int64_t coarse_width,
 // pixel in it stands in.
 Plane upsample(const Plane& coarse, int64_t factor, Resampling method, const Window& fine);
 
+// The other way: the mean of the factor x factor fine pixels in each pixel of `coarse`, for nearest
+// the one behind the middle. A pixel that one of them lacks data for has none, and that one's
+// value: means over parts would shift the pixel.
+Plane downsample(const Plane& fine, int64_t factor, Resampling method, const Window& coarse);
+
 }  // namespace unetd::io

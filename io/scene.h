@@ -1,6 +1,7 @@
 // A scene: the bands of one place and time as a single raster. It is read from a GeoTIFF, COG or
-// VRT stack, or from a folder of band files of several resolutions, which are brought to the finest
-// grid. A Scene is used by one thread at a time (GDAL's rule); open one per thread.
+// VRT stack, from a folder of band files of several resolutions, which are brought to the finest
+// grid, or from a Sentinel-2 product (io/product.h). Paths may be GDAL's ("/vsizip/a.zip/b.tif").
+// A Scene is used by one thread at a time (GDAL's rule); open one per thread.
 #pragma once
 
 #include "engine/base/dtype.h"
@@ -19,8 +20,10 @@ namespace unetd::io {
 
 struct SceneOptions {
   std::vector<std::string> bands;                // in this order; empty: all there are
-  Resampling resampling = Resampling::bilinear;  // for bands coarser than the finest
-  std::optional<double> nodata, scale, offset;   // instead of what the files say, for all bands
+  Resampling resampling = Resampling::bilinear;  // for bands coarser than the scene
+  int resolution = 0;  // metres, of products and folders; 0: 10 m, or a folder's finest
+  std::string tile;    // of a product with several: "T32TQR"
+  std::optional<double> nodata, scale, offset;  // instead of what the files say, for all bands
 };
 
 // physical value = stored value * scale + offset; nodata is a stored value.
