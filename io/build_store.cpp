@@ -160,6 +160,8 @@ StoreSchema empty_schema(const BuildOptions& o) {
   StoreSchema schema;
   schema.patch = o.sampling.patch;
   schema.dtype = first.dtype();
+  schema.resampling = o.scene.resampling;
+  schema.resolution = o.scene.resolution;
   schema.bands = first.bands();
   schema.classes = o.classes.classes;
   for (const LabelledScene& source : o.sources) {

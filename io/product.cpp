@@ -353,7 +353,7 @@ const Granule& Product::granule(const std::string& tile) const {
   }
   if (tile.empty())
     throw UserError(str(metadata.string(), " has ", granules.size(), " tiles (", tiles,
-                        "): choose one with --tile"));
+                        "): choose one with --granule"));
   throw UserError(str(metadata.string(), " has no tile '", tile, "': it has ", tiles));
 }
 

@@ -79,6 +79,11 @@ Resampling parse_resampling(const std::string& name) {
   throw UsageError(str("unknown resampling '", name, "': use nearest, bilinear or cubic"));
 }
 
+const char* name_of(Resampling method) {
+  constexpr const char* names[] = {"nearest", "bilinear", "cubic"};
+  return names[static_cast<size_t>(method)];
+}
+
 Window coarse_window(const Window& fine, int64_t factor, int64_t coarse_width,
                      int64_t coarse_height) {
   constexpr int64_t margin = 2;  // the reach of the cubic

@@ -14,6 +14,7 @@ namespace unetd::io {
 enum class Resampling : uint8_t { nearest, bilinear, cubic };
 // Throws UsageError for an unknown name.
 Resampling parse_resampling(const std::string& name);
+const char* name_of(Resampling method);
 
 // The pixels of a window of one band, row by row; valid is 1 where there is data.
 struct Plane {

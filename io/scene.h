@@ -18,11 +18,21 @@
 
 namespace unetd::io {
 
+// A raster that becomes a channel of the scene: a terrain model, canopy cover. It may lie on
+// another grid and in another coordinate system; where it has no data, the scene has none.
+struct ExtraRaster {
+  std::string name;
+  std::filesystem::path path;
+  Resampling resampling = Resampling::bilinear;
+};
+
 struct SceneOptions {
-  std::vector<std::string> bands;                // in this order; empty: all there are
+  std::vector<std::string> bands;  // in this order, extras last; empty: all there are
+  std::vector<ExtraRaster> extras;
   Resampling resampling = Resampling::bilinear;  // for bands coarser than the scene
-  int resolution = 0;  // metres, of products and folders; 0: 10 m, or a folder's finest
-  std::string tile;    // of a product with several: "T32TQR"
+  // Metres a pixel. 0: 10 m of products, the finest of a folder. Single rasters must have it.
+  int resolution = 0;
+  std::string granule;                          // of a product with several tiles: "T32TQR"
   std::optional<double> nodata, scale, offset;  // instead of what the files say, for all bands
 };
 

@@ -35,7 +35,8 @@ std::string band_key(std::string name) {
 
 [[noreturn]] void no_such_band(const fs::path& path, const std::string& wanted,
                                const std::vector<std::string>& names, const char* note) {
-  throw UserError(str(path.string(), " has no band '", wanted, "': it has ", join(names), note));
+  throw UserError(str(path.string(), " has no band '", wanted, "': it has ", join(names), note,
+                      "; what is no band of it is given as --extra ", wanted, "=PATH"));
 }
 
 // Names from the file's descriptions if every band has one of its own, else by position.
@@ -168,14 +169,18 @@ std::vector<std::string> folder_selection(const fs::path& folder,
   return selected;
 }
 
+bool has_resolution(const Dataset& file, int resolution) {
+  constexpr double tolerance = 0.01;  // some grids have pixels of 9.995 m
+  return std::abs(pixel_width(file) / resolution - 1) <= tolerance;
+}
+
 // The grid of the finest file, or of one with pixels of `resolution` metres.
 Grid folder_grid(const fs::path& folder, const std::map<std::string, Dataset>& files,
                  const std::vector<std::string>& names, int resolution) {
   const Dataset* chosen = nullptr;
   for (const std::string& name : names) {
     const Dataset& file = files.at(name);
-    constexpr double tolerance = 0.01;  // some grids have pixels of 9.995 m
-    if (resolution != 0 && std::abs(pixel_width(file) / resolution - 1) > tolerance) continue;
+    if (resolution != 0 && !has_resolution(file, resolution)) continue;
     if (chosen == nullptr || pixel_width(file) < pixel_width(*chosen)) chosen = &file;
   }
   if (chosen == nullptr)
@@ -229,12 +234,12 @@ SceneBand described(const std::string& name, const RasterBand& band) {
 }
 
 SceneSources open_stack(const fs::path& path, const SceneOptions& options) {
-  if (options.resolution != 0)
-    throw UsageError(str(path.string(),
-                         " is a single raster: --resolution chooses among the files of products "
-                         "and folders; bring it to another one with gdalwarp -tr"));
   SceneSources scene;
   Dataset file = Dataset::open(path);
+  if (options.resolution != 0 && !has_resolution(file, options.resolution))
+    throw UserError(str(path.string(), " has pixels of ", pixel_width(file), ", not of ",
+                        options.resolution, " m: bring it there with gdalwarp -tr ",
+                        options.resolution, ' ', options.resolution));
   bool by_position = false, alpha = false;
   const std::vector<std::string> names = stack_names(file.bands(), by_position);
   const std::vector<int> selected = select_bands(file, names, by_position, options.bands);
@@ -254,12 +259,12 @@ SceneSources open_stack(const fs::path& path, const SceneOptions& options) {
   return scene;
 }
 
-// Adds a file of one band, which the scene's next channel comes from.
+// Adds a file of one band, that of the channel added last.
 SceneSource& add_file(SceneSources& scene, Dataset file) {
   const bool mask = file.has_mask();
   scene.sources.push_back({.file = std::move(file),
                            .bands = {0},
-                           .channels = {std::ssize(scene.sources)},
+                           .channels = {std::ssize(scene.bands) - 1},
                            .use_mask = mask});
   relate(scene.grid, scene.sources.back());
   return scene.sources.back();
@@ -296,7 +301,7 @@ SceneSources open_product(const fs::path& metadata, const SceneOptions& options)
   constexpr int finest = 10;
   const int resolution = options.resolution == 0 ? finest : options.resolution;
   const Product product = read_product(metadata);
-  const Granule& granule = product.granule(options.tile);
+  const Granule& granule = product.granule(options.granule);
   if (!granule.grids.contains(resolution))
     throw UserError(str(metadata.string(), " has no grid of ", resolution,
                         " m: choose --resolution 10, 20 or 60"));
@@ -314,6 +319,41 @@ SceneSources open_product(const fs::path& metadata, const SceneOptions& options)
   return scene;
 }
 
+SceneSources open_bands(const fs::path& path, const SceneOptions& options) {
+  if (const auto metadata = find_product(path)) return open_product(*metadata, options);
+  if (!options.granule.empty())
+    throw UsageError(str("--granule: ", path.string(), " is no Sentinel-2 product with tiles"));
+  return path_kind(path) == PathKind::folder ? open_folder(path, options)
+                                             : open_stack(path, options);
+}
+
+// The bands asked for that the scene itself must have.
+std::vector<std::string> without_extras(const SceneOptions& options) {
+  std::vector<std::string> bands = options.bands;
+  const auto& extras = options.extras;
+  const auto is_extra = [&](const std::string& name) {
+    return std::ranges::find(extras, name, &ExtraRaster::name) != extras.end();
+  };
+  const auto first = std::ranges::find_if(bands, is_extra);
+  const bool in_order =
+      first == bands.end() || std::ranges::equal(first, bands.end(), extras.begin(), extras.end(),
+                                                 {}, {}, &ExtraRaster::name);
+  if (!in_order || (first == bands.begin() && first != bands.end()))
+    throw UsageError("additional rasters come after the scene's own bands, in the order given");
+  bands.erase(first, bands.end());
+  return bands;
+}
+
+void add_extra(SceneSources& scene, const ExtraRaster& extra) {
+  for (const SceneBand& band : scene.bands)
+    if (band_key(band.name) == band_key(extra.name))
+      throw UsageError(str("the scene has a band '", band.name, "' already: give ",
+                           extra.path.string(), " another name"));
+  Dataset file = Dataset::open_on(extra.path, scene.grid, extra.resampling);
+  add_band(scene, {extra.name, std::nullopt, 1, 0}, DType::f32, {});
+  add_file(scene, std::move(file));
+}
+
 }  // namespace
 
 SceneSources open_sources(const fs::path& path, const SceneOptions& options) {
@@ -324,11 +364,11 @@ SceneSources open_sources(const fs::path& path, const SceneOptions& options) {
     if (std::count(keys.begin(), keys.end(), keys.back()) > 1)
       throw UsageError(str("band '", name, "' is asked for twice"));
   }
-  if (const auto metadata = find_product(path)) return open_product(*metadata, options);
-  if (!options.tile.empty())
-    throw UsageError(str("--tile: ", path.string(), " is no Sentinel-2 product with tiles"));
-  return path_kind(path) == PathKind::folder ? open_folder(path, options)
-                                             : open_stack(path, options);
+  SceneOptions own = options;
+  own.bands = without_extras(options);
+  SceneSources scene = open_bands(path, own);
+  for (const ExtraRaster& extra : options.extras) add_extra(scene, extra);
+  return scene;
 }
 
 std::vector<fs::path> scene_files(const fs::path& path) {

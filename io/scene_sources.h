@@ -21,8 +21,9 @@ struct SceneSource {
   int64_t coarser = 1;            // how many scene pixels one of its pixels spans along an axis
   int64_t finer = 1;              // how many of its pixels one scene pixel spans; one of both is 1
   bool use_mask = false;
-  bool categories = false;          // values are names, so they are never averaged
-  std::optional<double> saturated = {};  // a stored value that is no measurement: never averaged either
+  bool categories = false;  // values are names, so they are never averaged
+  std::optional<double> saturated =
+      {};  // a stored value that is no measurement: never averaged either
 };
 
 struct SceneSources {

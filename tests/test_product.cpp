@@ -212,7 +212,7 @@ TEST_CASE("product: old and new layouts say what their metadata say", "[io][prod
     SceneOptions options = at(s.resolution, {"B01", "B09"});
     if (tiles.size() > 1) {
       CHECK_THAT(refusal(safe, options), Contains("2 tiles (T32TQR, T32TRQ)"));
-      options.tile = tiles[1];
+      options.granule = tiles[1];
     }
     const Scene scene = Scene::open(safe, options),
                 again = Scene::open(zipped(safe, folder), options);

@@ -1,6 +1,7 @@
 // unetd-tile: scenes and label rasters in, a patch store out.
 #include "io/build_store.h"
 #include "tools/cli.h"
+#include "tools/scene_flags.h"
 
 #include <algorithm>
 #include <iostream>
@@ -14,14 +15,15 @@ using cli::Args;
 using cli::Kind;
 
 cli::Spec spec() {
-  return {
+  cli::Spec spec{
       .program = "unetd-tile",
       .summary = "cut labelled scenes into a patch store",
       .description =
           "Reads scenes with their label rasters, cuts square patches, divides them into train, "
           "valid and test by ground (never by patch: neighbours would leak), counts classes and "
           "band statistics, and writes a patch store for unetd-train.\n\n"
-          "A SCENE is a GeoTIFF, COG or VRT stack or a folder of band files. With --labels naming "
+          "A SCENE is a GeoTIFF, COG or VRT stack, a folder of band files, or a Sentinel-2 product "
+          "(a .SAFE folder, a .zip of one, or its MTD_*.xml). With --labels naming "
           "a folder, SCENE is a folder of rasters, too, and files are paired by their stems.\n\n"
           "A source given by --train, --valid or --test lies in that split as a whole.",
       .flags =
@@ -50,6 +52,11 @@ cli::Spec spec() {
             .help = "for bands coarser than the finest",
             .fallback = "bilinear",
             .choices = {"nearest", "bilinear", "cubic"}},
+           {.name = "--resolution",
+            .value = "METRES",
+            .help = "of products and folders with several; 10 and the finest by default",
+            .kind = Kind::integer,
+            .fallback = "0"},
            {.name = "--patch",
             .value = "N",
             .help = "side of a patch in pixels",
@@ -101,6 +108,8 @@ cli::Spec spec() {
           "unetd-tile scene.tif --labels labels.tif \\\n"
           "    --classes 0=background,1=snow:#3080ff,2=cloud,3=water --patch 128 --out "
           "store\n"};
+  for (cli::Flag& flag : cli::scene_flags()) spec.flags.push_back(std::move(flag));
+  return spec;
 }
 
 std::vector<std::string> words(const std::string& text, char separator) {
@@ -230,6 +239,8 @@ void tile(const Args& args) {
   options.sources = sources(args);
   options.scene.bands = words(args.text("--bands"), ',');
   options.scene.resampling = io::parse_resampling(args.text("--resampling"));
+  options.scene.resolution = static_cast<int>(args.integer("--resolution"));
+  cli::apply_scene_flags(args, options.scene);
   options.classes = class_map(args);
   options.split = split_options(args, options.sources);
   options.sampling = {.patch = args.integer("--patch"),
