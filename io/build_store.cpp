@@ -102,7 +102,7 @@ SplitMap split_map(const BuildOptions& o, const Scene& scene, const Tensor& labe
       throw UserError(str("tile list ", o.split.list.string(), ": tile ", tile.window,
                           " lies outside ", scene.path().string(), ", which is ",
                           scene.grid().width, "x", scene.grid().height));
-  return SplitMap::listed(std::move(tiles));
+  return SplitMap::listed(std::move(tiles), o.split);
 }
 
 Plan make_plan(const BuildOptions& o, size_t number, std::optional<Split> whole) {

@@ -4,6 +4,7 @@
 #include "tools/scene_flags.h"
 
 #include <algorithm>
+#include <charconv>
 #include <iostream>
 
 #include <nlohmann/json.hpp>
@@ -72,6 +73,10 @@ cli::Spec spec() {
             .help = "so many random training patches a scene instead of a regular grid",
             .kind = Kind::integer,
             .fallback = "0"},
+           {.name = "--balance",
+            .value = "equal|SHARE,...",
+            .help = "with --samples: place patches around pixels of all classes alike, or in the "
+                    "proportions given, one for each class"},
            {.name = "--min-coverage",
             .value = "SHARE",
             .help = "least share of labelled pixels in a patch",
@@ -94,6 +99,11 @@ cli::Spec spec() {
            {.name = "--block",
             .value = "N",
             .help = "side of a block in pixels; four patches by default",
+            .kind = Kind::integer,
+            .fallback = "0"},
+           {.name = "--guard",
+            .value = "N",
+            .help = "least distance in pixels between training patches and held-out ground",
             .kind = Kind::integer,
             .fallback = "0"},
            {.name = "--seed",
@@ -203,7 +213,29 @@ io::SplitOptions split_options(const Args& args, const std::vector<io::LabelledS
   options.valid = args.number("--valid-share");
   options.test = args.number("--test-share");
   options.block = args.integer("--block");
+  options.guard = args.integer("--guard");
   return options;
+}
+
+// A share for each class, or nothing where patches lie anywhere.
+std::vector<double> balance(const Args& args, size_t classes) {
+  const std::string text = args.text("--balance");
+  if (text.empty()) return {};
+  if (args.integer("--samples") == 0)
+    throw UsageError("--balance places random patches: say how many with --samples");
+  if (text == "equal") return std::vector<double>(classes, 1.0);
+  std::vector<double> shares;
+  for (const std::string& word : words(text, ',')) {
+    double share = 0;
+    const char* const end = word.data() + word.size();
+    const auto [last, error] = std::from_chars(word.data(), end, share);
+    if (word.empty() || error != std::errc{} || last != end)
+      throw UsageError(str("--balance: '", word, "' is no number"));
+    shares.push_back(share);
+  }
+  if (shares.size() != classes)
+    throw UsageError(str("--balance: ", shares.size(), " shares for ", classes, " classes"));
+  return shares;
 }
 
 void print(const io::StoreSchema& schema, bool json) {
@@ -246,6 +278,7 @@ void tile(const Args& args) {
   options.sampling = {.patch = args.integer("--patch"),
                       .stride = args.integer("--stride"),
                       .samples = args.integer("--samples"),
+                      .balance = balance(args, options.classes.classes.size()),
                       .min_coverage = args.number("--min-coverage"),
                       .seed = static_cast<uint64_t>(args.integer("--seed"))};
   options.out = args.path("--out");
