@@ -143,7 +143,12 @@ Crs parse_crs(const std::string& text) {
 
 void gdal_init() {
   static std::once_flag once;
-  std::call_once(once, [] { GDALAllRegister(); });
+  std::call_once(once, [] {
+    GDALAllRegister();
+    // What GDAL's own threads complain of: a GdalErrors hears its own thread only, and the call
+    // that they work for fails all the same.
+    CPLSetErrorHandler(CPLQuietErrorHandler);
+  });
 }
 
 GdalErrors::GdalErrors(std::filesystem::path file) : file_(std::move(file)) {

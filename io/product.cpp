@@ -227,12 +227,15 @@ class GranuleReader {
     const fs::path folder = fs::path("GRANULE") / folder_of(id, names);
     for (const std::string& name : names) add_image(*at, located(folder, name));
     for (const fs::path& file : files_)  // newer products do not list their probabilities
-      if (inside(file, folder) && file.filename().string().starts_with("MSK_"))
+      if (inside(file, folder) && is_probability(file.filename().string()))
         add_image(*at, located(folder, file.stem().string()));
     if (at->grids.empty()) at->grids = read_grids(folder);
   }
 
  private:
+  static bool is_probability(const std::string& name) {
+    return name.starts_with("MSK_CLDPRB") || name.starts_with("MSK_SNWPRB");
+  }
   static std::vector<std::string> image_names(const XmlElement& listed) {
     std::vector<std::string> names;
     for (const char* key : {"IMAGE_FILE", "IMAGE_FILE_2A", "IMAGE_ID", "IMAGE_ID_2A"})
@@ -304,8 +307,10 @@ class GranuleReader {
 // -------------------------------------------------------------------------------------
 
 const ProductImage* best_image(const Granule& granule, const std::string& band, int resolution) {
-  if (const ProductImage* exact = granule.image(band, resolution)) return exact;
-  if (const ProductImage* native = granule.image(band, native_resolution(band))) return native;
+  const ProductImage* const exact = granule.image(band, resolution);
+  const ProductImage* const native = granule.image(band, native_resolution(band));
+  if (exact != nullptr && (exact->present || native == nullptr || !native->present)) return exact;
+  if (native != nullptr) return native;
   const auto distance = [&](const ProductImage& i) {  // coarser ones first
     return i.resolution > resolution ? i.resolution - resolution : 1000 - i.resolution;
   };
@@ -384,7 +389,9 @@ Product read_product(const fs::path& metadata) {
   const Metadata m(metadata);
   Product product;
   product.metadata = metadata;
-  const XmlElement& info = m.required(m.document(), "Product_Info");
+  const XmlElement* const old_info = m.document().find("L2A_Product_Info");
+  const XmlElement& info =
+      old_info != nullptr ? *old_info : m.required(m.document(), "Product_Info");
   const std::string type = m.required(info, "PRODUCT_TYPE").text;
   if (!type.starts_with("S2MSI1C") && !type.starts_with("S2MSI2A"))
     throw UserError(str(metadata.string(), " is of type ", type,

@@ -51,7 +51,8 @@ std::optional<std::filesystem::path> find_product(const std::filesystem::path& p
 Product read_product(const std::filesystem::path& metadata);
 
 // The images that make up a scene: for each band that of the wanted resolution, else that of the
-// band's native one, else the nearest coarser, else the nearest finer one. Empty `bands`: all
+// band's native one (also where a copy of the product lacks the former), else the nearest coarser,
+// else the nearest finer one. Empty `bands`: all
 // spectral bands; of level 2A without those that it gives at finer resolutions only (B08 at 20 and
 // 60 m). Throws UserError naming bands that the product does not have, and all missing files.
 std::vector<ProductImage> choose_images(const Product& product, const Granule& granule,
