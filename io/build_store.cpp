@@ -1,6 +1,7 @@
 #include "io/build_store.h"
 
 #include "engine/base/error.h"
+#include "io/label_sources.h"
 #include "io/pixel_type.h"
 
 #include <algorithm>
@@ -107,7 +108,8 @@ SplitMap split_map(const BuildOptions& o, const Scene& scene, const Tensor& labe
 
 Plan make_plan(const BuildOptions& o, size_t number, std::optional<Split> whole) {
   Plan plan{Scene::open(o.sources[number].scene, o.scene), {}, {}, {}};
-  plan.labels = read_labels(o.sources[number].labels, plan.scene.grid(), o.classes);
+  const LabelledScene& source = o.sources[number];
+  plan.labels = make_labels(source.labels, source.scene, o.scene, plan.scene.grid(), o.classes);
   ignore_invalid(plan.scene, plan.labels);
   const auto scene = static_cast<int64_t>(number);
   const SplitMap map = split_map(o, plan.scene, plan.labels, whole, scene);

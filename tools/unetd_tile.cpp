@@ -1,5 +1,6 @@
 // unetd-tile: scenes and label rasters in, a patch store out.
 #include "io/build_store.h"
+#include "tools/class_file.h"
 #include "tools/cli.h"
 #include "tools/scene_flags.h"
 
@@ -31,7 +32,9 @@ cli::Spec spec() {
           {{.name = "SCENE", .value = "PATH", .help = "scene or folder of scenes", .many = true},
            {.name = "--labels",
             .value = "PATH",
-            .help = "label raster of each SCENE in order, or folders of them",
+            .help =
+                "labels of each SCENE in order: a raster, vectors (.gpkg, .geojson, .shp), SCL for "
+                "a product's own classification, rules for those of the class file; or folders",
             .many = true},
            {.name = "--train",
             .value = "SCENES=LABELS",
@@ -40,8 +43,9 @@ cli::Spec spec() {
            {.name = "--valid", .value = "SCENES=LABELS", .help = "for validation", .many = true},
            {.name = "--test", .value = "SCENES=LABELS", .help = "for testing", .many = true},
            {.name = "--classes",
-            .value = "VALUE=NAME[:#RRGGBB],...",
-            .help = "label values in the order of the class indices, their names and colours",
+            .value = "VALUE=NAME[:#RRGGBB],...|FILE.yml",
+            .help = "label values in the order of the class indices, their names and colours; or a "
+                    "file that says more (see docs/labels.md)",
             .required = true},
            {.name = "--ignore",
             .value = "VALUE,...",
@@ -129,43 +133,10 @@ std::vector<std::string> words(const std::string& text, char separator) {
   return parts;
 }
 
-int64_t integer(const std::string& text, const char* flag) {
-  size_t used = 0;
-  int64_t value = 0;
-  try {
-    value = std::stoll(text, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  if (used == 0 || used != text.size()) {
-    throw UsageError(str(flag, ": '", text, "' is no whole number"));
-  }
-  return value;
-}
-
-// "1=snow:#3080ff,2=cloud". Classes without a colour get one of a fixed, well-spaced set.
 io::ClassMap class_map(const Args& args) {
-  constexpr const char* palette[] = {"#b5a47a", "#2f6fde", "#6b4fa0", "#f2f2f2", "#7fd0e6",
-                                     "#3f8f3f", "#e07b39", "#c23b4b", "#e6cf4f", "#4a4a4a"};
-  io::ClassMap map;
-  for (const std::string& item : words(args.text("--classes"), ',')) {
-    const size_t equals = item.find('='), colon = item.find(':');
-    if (equals == std::string::npos) {
-      throw UsageError(str("--classes: '", item, "' is not of the form VALUE=NAME"));
-    }
-    const std::string color = colon == std::string::npos
-                                  ? palette[map.classes.size() % std::size(palette)]
-                                  : item.substr(colon + 1);
-    map.classes.push_back({integer(item.substr(0, equals), "--classes"),
-                           item.substr(equals + 1, colon - equals - 1), color});
-  }
-  for (const std::string& value : words(args.text("--ignore"), ',')) {
-    const int64_t ignored = integer(value, "--ignore");
-    const bool is_class = std::any_of(map.classes.begin(), map.classes.end(),
-                                      [&](const auto& c) { return c.value == ignored; });
-    if (!is_class) map.ignore.push_back(ignored);
-  }
-  return map;
+  const std::string text = args.text("--classes"), ignore = args.text("--ignore");
+  const bool file = text.ends_with(".yml") || text.ends_with(".yaml");
+  return file ? read_class_file(text, ignore) : parse_classes(text, ignore);
 }
 
 void add_sources(std::vector<io::LabelledScene>& sources, const std::filesystem::path& scene,
