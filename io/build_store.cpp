@@ -1,6 +1,7 @@
 #include "io/build_store.h"
 
 #include "engine/base/error.h"
+#include "io/label_sources.h"
 #include "io/pixel_type.h"
 
 #include <algorithm>
@@ -102,12 +103,13 @@ SplitMap split_map(const BuildOptions& o, const Scene& scene, const Tensor& labe
       throw UserError(str("tile list ", o.split.list.string(), ": tile ", tile.window,
                           " lies outside ", scene.path().string(), ", which is ",
                           scene.grid().width, "x", scene.grid().height));
-  return SplitMap::listed(std::move(tiles));
+  return SplitMap::listed(std::move(tiles), o.split);
 }
 
 Plan make_plan(const BuildOptions& o, size_t number, std::optional<Split> whole) {
   Plan plan{Scene::open(o.sources[number].scene, o.scene), {}, {}, {}};
-  plan.labels = read_labels(o.sources[number].labels, plan.scene.grid(), o.classes);
+  const LabelledScene& source = o.sources[number];
+  plan.labels = make_labels(source.labels, source.scene, o.scene, plan.scene.grid(), o.classes);
   ignore_invalid(plan.scene, plan.labels);
   const auto scene = static_cast<int64_t>(number);
   const SplitMap map = split_map(o, plan.scene, plan.labels, whole, scene);
@@ -160,6 +162,8 @@ StoreSchema empty_schema(const BuildOptions& o) {
   StoreSchema schema;
   schema.patch = o.sampling.patch;
   schema.dtype = first.dtype();
+  schema.resampling = o.scene.resampling;
+  schema.resolution = o.scene.resolution;
   schema.bands = first.bands();
   schema.classes = o.classes.classes;
   for (const LabelledScene& source : o.sources) {

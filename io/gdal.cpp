@@ -143,7 +143,12 @@ Crs parse_crs(const std::string& text) {
 
 void gdal_init() {
   static std::once_flag once;
-  std::call_once(once, [] { GDALAllRegister(); });
+  std::call_once(once, [] {
+    GDALAllRegister();
+    // What GDAL's own threads complain of: a GdalErrors hears its own thread only, and the call
+    // that they work for fails all the same.
+    CPLSetErrorHandler(CPLQuietErrorHandler);
+  });
 }
 
 GdalErrors::GdalErrors(std::filesystem::path file) : file_(std::move(file)) {
@@ -177,17 +182,20 @@ Dataset Dataset::open(const std::filesystem::path& path) {
                  nullptr, nullptr);
   if (handle == nullptr)
     errors.fail("open", "give a raster that gdalinfo can read, such as a GeoTIFF");
-  Dataset result(path, handle);
-  check_size(handle, errors);
-  result.grid_ = read_grid(handle);
-  for (int i = 1; i <= GDALGetRasterCount(handle); ++i)
-    result.bands_.push_back(read_band(handle, i));
-  result.has_mask_ = (GDALGetMaskFlags(GDALGetRasterBand(handle, 1)) & GMF_PER_DATASET) != 0;
-  return result;
+  return {path, handle, errors};
 }
 
 Dataset::Dataset(std::filesystem::path path, void* handle)
     : path_(std::move(path)), handle_(handle) {}
+
+// Delegates, so that the handle is closed where the rest throws.
+Dataset::Dataset(std::filesystem::path path, void* handle, const GdalErrors& errors)
+    : Dataset(std::move(path), handle) {
+  check_size(handle, errors);
+  grid_ = read_grid(handle);
+  for (int i = 1; i <= GDALGetRasterCount(handle); ++i) bands_.push_back(read_band(handle, i));
+  has_mask_ = (GDALGetMaskFlags(GDALGetRasterBand(handle, 1)) & GMF_PER_DATASET) != 0;
+}
 
 Dataset::Dataset(Dataset&& other) noexcept
     : path_(std::move(other.path_)),

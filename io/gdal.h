@@ -5,6 +5,7 @@
 
 #include "engine/base/dtype.h"
 #include "io/grid.h"
+#include "io/resample.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -52,6 +53,11 @@ class Dataset {
   // Opens for reading. Throws UserError when it is no raster GDAL can read or when the header asks
   // for blocks or sizes that no sane file has.
   static Dataset open(const std::filesystem::path& path);
+  // The same, brought to another grid as it is read (GDAL's warper with exact transformation):
+  // one f32 band, NaN where the file has no data or does not reach. Throws UserError also for a
+  // file or grid without a coordinate system, and a file of several bands.
+  static Dataset open_on(const std::filesystem::path& path, const Grid& grid,
+                         Resampling resampling);
   Dataset(Dataset&& other) noexcept;
   Dataset& operator=(Dataset&& other) noexcept;
   ~Dataset();
@@ -73,6 +79,8 @@ class Dataset {
 
  private:
   Dataset(std::filesystem::path path, void* handle);
+  // Takes over a handle and reads what it says about itself.
+  Dataset(std::filesystem::path path, void* handle, const GdalErrors& errors);
 
   std::filesystem::path path_;
   void* handle_ = nullptr;

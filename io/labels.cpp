@@ -6,69 +6,10 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <map>
 #include <set>
-#include <unordered_map>
 
 namespace unetd::io {
 namespace {
-
-// Maps raw values to class indices and counts those nobody knows. Neighbours mostly agree, so the
-// last answer is kept.
-class Mapper {
- public:
-  Mapper(const ClassMap& map, std::optional<double> nodata) {
-    if (nodata) index_[*nodata] = ignore_label;
-    nan_is_nodata_ = nodata && std::isnan(*nodata);
-    for (const int64_t value : map.ignore) index_[static_cast<double>(value)] = ignore_label;
-    for (size_t i = 0; i < map.classes.size(); ++i)
-      index_[static_cast<double>(map.classes[i].value)] = static_cast<uint8_t>(i);
-  }
-
-  uint8_t operator()(double raw) {
-    if (raw == last_) return last_index_;
-    const auto at = index_.find(raw);
-    if (at == index_.end()) {
-      if (!(nan_is_nodata_ && std::isnan(raw))) count_unknown(raw);
-      return ignore_label;
-    }
-    last_ = raw;
-    return last_index_ = at->second;
-  }
-
-  void throw_if_unknown(const std::filesystem::path& path) const {
-    if (unknown_.empty()) return;
-    std::string list;
-    for (const auto& [value, pixels] : unknown_)
-      list += str(list.empty() ? "" : ", ", value, " (", pixels, " pixels)");
-    throw UserError(str(path.string(), " holds values that no class has: ", list,
-                        more_unknown_ ? " and more" : "",
-                        "; add them to `classes`, or to `ignore` to leave them out"));
-  }
-
- private:
-  void count_unknown(double raw) {
-    constexpr size_t listed = 8;  // enough to see the kind of mistake, still one line
-    const auto at = unknown_.find(raw);
-    if (at != unknown_.end())
-      ++at->second;
-    else if (unknown_.size() < listed)
-      unknown_.emplace(raw, 1);
-    else
-      more_unknown_ = true;
-  }
-
-  // NaN does not equal itself, so an order that has it first keeps it to one entry.
-  struct Order {
-    bool operator()(double a, double b) const { return std::isnan(a) ? !std::isnan(b) : a < b; }
-  };
-
-  std::unordered_map<double, uint8_t> index_;
-  std::map<double, int64_t, Order> unknown_;
-  double last_ = NAN;
-  uint8_t last_index_ = ignore_label;
-  bool nan_is_nodata_ = false, more_unknown_ = false;
-};
 
 bool is_color(const std::string& text) {
   return text.size() == 7 && text[0] == '#' &&
@@ -77,6 +18,47 @@ bool is_color(const std::string& text) {
 }
 
 }  // namespace
+
+LabelMapper::LabelMapper(const ClassMap& map, std::optional<double> nodata) {
+  if (nodata) index_[*nodata] = ignore_label;
+  nan_is_nodata_ = nodata && std::isnan(*nodata);
+  for (const int64_t value : map.ignore) index_[static_cast<double>(value)] = ignore_label;
+  for (const auto& [value, cls] : map.further) index_[static_cast<double>(value)] = cls;
+  for (size_t i = 0; i < map.classes.size(); ++i)
+    index_[static_cast<double>(map.classes[i].value)] = static_cast<uint8_t>(i);
+}
+
+uint8_t LabelMapper::operator()(double raw) {
+  if (raw == last_) return last_index_;
+  const auto at = index_.find(raw);
+  if (at == index_.end()) {
+    if (!(nan_is_nodata_ && std::isnan(raw))) count_unknown(raw);
+    return ignore_label;
+  }
+  last_ = raw;
+  return last_index_ = at->second;
+}
+
+void LabelMapper::throw_if_unknown(const std::filesystem::path& path) const {
+  if (unknown_.empty()) return;
+  std::string list;
+  for (const auto& [value, pixels] : unknown_)
+    list += str(list.empty() ? "" : ", ", value, " (", pixels, " pixels)");
+  throw UserError(str(path.string(), " holds values that no class has: ", list,
+                      more_unknown_ ? " and more" : "",
+                      "; add them to `classes`, or to `ignore` to leave them out"));
+}
+
+void LabelMapper::count_unknown(double raw) {
+  constexpr size_t listed = 8;  // enough to see the kind of mistake, still one line
+  const auto at = unknown_.find(raw);
+  if (at != unknown_.end())
+    ++at->second;
+  else if (unknown_.size() < listed)
+    unknown_.emplace(raw, 1);
+  else
+    more_unknown_ = true;
+}
 
 std::array<uint8_t, 3> rgb(const std::string& color) {
   const auto part = [&](size_t at) {
@@ -89,6 +71,11 @@ void check(const ClassMap& map) {
   if (map.classes.empty() || map.classes.size() > ignore_label)
     throw UsageError(str("`classes` lists ", map.classes.size(), " classes: give 1 to 255"));
   std::set<int64_t> values(map.ignore.begin(), map.ignore.end());
+  for (const auto& [value, cls] : map.further) {
+    if (!values.insert(value).second)
+      throw UsageError(str("value ", value, " is listed twice in `classes` or also in `ignore`"));
+    UNETD_CHECK(cls < map.classes.size(), "class ", static_cast<int>(cls));
+  }
   std::set<std::string> names;
   for (const ClassInfo& c : map.classes) {
     if (!values.insert(c.value).second)
@@ -115,7 +102,7 @@ Tensor read_labels(const std::filesystem::path& path, const Grid& scene, const C
                         " bands: a label raster has one (gdal_translate -b 1)"));
   Tensor labels({1, scene.height, scene.width, 1}, DType::u8);
   uint8_t* out = labels.span<uint8_t>().data();
-  Mapper mapper(map, file.bands()[0].nodata);
+  LabelMapper mapper(map, file.bands()[0].nodata);
   constexpr int64_t rows_at_once = 256;
   std::vector<double> strip;
   for (int64_t y = 0; y < scene.height; y += rows_at_once) {

@@ -48,6 +48,8 @@ struct ShardRecord {
 struct StoreSchema {
   int64_t patch = 0;  // pixels along each side
   DType dtype = DType::u16;
+  Resampling resampling = Resampling::bilinear;  // how scenes were read: SceneOptions
+  int resolution = 0;
   std::vector<SceneBand> bands;
   std::vector<ClassInfo> classes;
   std::vector<StoreSource> sources;

@@ -13,7 +13,7 @@ namespace {
 // Keys in the order they are written, for readers of the file.
 using json = nlohmann::ordered_json;
 
-constexpr int version = 1;
+constexpr int version = 2;
 constexpr DType sample_types[] = {DType::u8, DType::u16, DType::i16, DType::f32};
 
 DType parse_sample_type(const std::string& name) {
@@ -86,6 +86,8 @@ StoreSchema parse(const json& j) {
   StoreSchema s;
   s.patch = j.at("patch");
   s.dtype = parse_sample_type(j.at("dtype"));
+  s.resampling = parse_resampling(j.at("resampling"));
+  s.resolution = j.at("resolution");
   read_bands(j.at("bands"), s);
   for (const json& c : j.at("classes"))
     s.classes.push_back({c.at("value"), c.at("name"), c.at("color")});
@@ -106,6 +108,8 @@ StoreSchema parse(const json& j) {
 std::string to_json(const StoreSchema& s) {
   json j = {{"format", "unetd patch store"}, {"version", version}, {"patch", s.patch}};
   j["dtype"] = std::string(unetd::name_of(s.dtype));
+  j["resampling"] = name_of(s.resampling);
+  j["resolution"] = s.resolution;
   j["bands"] = bands_json(s);
   j["classes"] = json::array();
   for (const ClassInfo& c : s.classes)

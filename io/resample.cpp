@@ -79,6 +79,11 @@ Resampling parse_resampling(const std::string& name) {
   throw UsageError(str("unknown resampling '", name, "': use nearest, bilinear or cubic"));
 }
 
+const char* name_of(Resampling method) {
+  constexpr const char* names[] = {"nearest", "bilinear", "cubic"};
+  return names[static_cast<size_t>(method)];
+}
+
 Window coarse_window(const Window& fine, int64_t factor, int64_t coarse_width,
                      int64_t coarse_height) {
   constexpr int64_t margin = 2;  // the reach of the cubic
@@ -102,6 +107,30 @@ Plane upsample(const Plane& coarse, int64_t factor, Resampling method, const Win
       out.valid.push_back(coarse.valid[own]);
       out.values.push_back(coarse.valid[own] == 0 ? coarse.values[own]
                                                   : weighted_mean(coarse, column, row));
+    }
+  }
+  return out;
+}
+
+Plane downsample(const Plane& fine, int64_t factor, Resampling method, const Window& coarse) {
+  Plane out{coarse, {}, {}};
+  const auto index = [&](int64_t x, int64_t y) {
+    return static_cast<size_t>((y - fine.window.y) * fine.window.width + x - fine.window.x);
+  };
+  for (int64_t y = coarse.y; y < coarse.y + coarse.height; ++y) {
+    for (int64_t x = coarse.x; x < coarse.x + coarse.width; ++x) {
+      const size_t middle = index(x * factor + factor / 2, y * factor + factor / 2);
+      size_t hole = middle;
+      double sum = 0;
+      for (int64_t i = 0; i < factor * factor && fine.valid[hole] != 0; ++i) {
+        const size_t at = index(x * factor + i % factor, y * factor + i / factor);
+        if (fine.valid[at] == 0) hole = at;
+        sum += fine.values[at];
+      }
+      const bool whole = fine.valid[hole] != 0, nearest = method == Resampling::nearest;
+      const auto mean = static_cast<float>(sum / static_cast<double>(factor * factor));
+      out.valid.push_back(nearest ? fine.valid[middle] : static_cast<uint8_t>(whole));
+      out.values.push_back(nearest ? fine.values[middle] : whole ? mean : fine.values[hole]);
     }
   }
   return out;

@@ -14,6 +14,7 @@ namespace unetd::io {
 enum class Resampling : uint8_t { nearest, bilinear, cubic };
 // Throws UsageError for an unknown name.
 Resampling parse_resampling(const std::string& name);
+const char* name_of(Resampling method);
 
 // The pixels of a window of one band, row by row; valid is 1 where there is data.
 struct Plane {
@@ -29,5 +30,10 @@ Window coarse_window(const Window& fine, int64_t factor, int64_t coarse_width,
 // A fine pixel has data where the coarse pixel it lies in has. Beyond the coarse window the nearest
 // pixel in it stands in.
 Plane upsample(const Plane& coarse, int64_t factor, Resampling method, const Window& fine);
+
+// The other way: the mean of the factor x factor fine pixels in each pixel of `coarse`, for nearest
+// the one behind the middle. A pixel that one of them lacks data for has none, and that one's
+// value: means over parts would shift the pixel.
+Plane downsample(const Plane& fine, int64_t factor, Resampling method, const Window& coarse);
 
 }  // namespace unetd::io

@@ -4,6 +4,7 @@
 #include "engine/base/file.h"
 #include "engine/base/log.h"
 #include "engine/base/rng.h"
+#include "io/draw.h"
 #include "io/labels.h"
 
 #include <algorithm>
@@ -16,13 +17,6 @@
 
 namespace unetd::io {
 namespace {
-
-// Random streams of their own for each use of one seed.
-enum Stream : uint32_t { dealing = 1, drawing = 2 };
-
-uint64_t stream_of(Stream use, int64_t scene) {
-  return static_cast<uint64_t>(use) << 48 | static_cast<uint64_t>(scene);
-}
 
 // Numbers 0..n-1 in an order that depends on seed and stream alone.
 std::vector<int64_t> shuffled(int64_t n, uint64_t seed, uint64_t stream) {
@@ -110,29 +104,6 @@ class TileLine {
   std::vector<std::string> cells_;
 };
 
-// Draws windows until there are enough, or until chance says that there are no more.
-std::vector<PlannedPatch> draw_training(const Tensor& labels, const SplitMap& map,
-                                        const SamplingOptions& options, int64_t scene) {
-  const Shape& s = labels.shape();
-  const auto across = static_cast<uint32_t>(std::max<int64_t>(1, s.w - options.patch + 1));
-  const auto down = static_cast<uint32_t>(std::max<int64_t>(1, s.h - options.patch + 1));
-  Rng rng(options.seed, stream_of(drawing, scene));
-  std::vector<PlannedPatch> patches;
-  for (int64_t tries = 0; std::ssize(patches) < options.samples && tries < 200 * options.samples;
-       ++tries) {
-    const int64_t x = rng.below(across), y = rng.below(down);
-    const Window window{x, y, options.patch, options.patch};
-    if (map.split_of(window) != Split::train) continue;
-    if (coverage(labels, window) < options.min_coverage) continue;
-    patches.push_back({window, Split::train});
-  }
-  if (std::ssize(patches) < options.samples)
-    log_warning("only ", patches.size(), " of ", options.samples,
-                " random training patches found: most of the scene is held out or lacks labels; "
-                "lower the patch size or the least coverage");
-  return patches;
-}
-
 void append_grid(const Tensor& labels, const SplitMap& map, const SamplingOptions& options,
                  int64_t stride, bool training, std::vector<PlannedPatch>& patches) {
   Grid grid;
@@ -156,6 +127,11 @@ void append_listed(const SplitMap& map, const SamplingOptions& options,
     if (tile.split != Split::train || options.samples == 0)
       patches.push_back({tile.window, tile.split});
   }
+}
+
+int64_t checked_guard(const SplitOptions& options) {
+  if (options.guard < 0) throw UsageError(str("a guard band of ", options.guard, " pixels"));
+  return options.guard;
 }
 
 }  // namespace
@@ -228,7 +204,7 @@ double coverage(const Tensor& labels, const Window& window) {
 }
 
 std::vector<Split> deal_scenes(int64_t scenes, const SplitOptions& options, uint64_t seed) {
-  return deal(shuffled(scenes, seed, stream_of(dealing, 0)), options, "scenes",
+  return deal(shuffled(scenes, seed, random_stream(RandomUse::dealing, 0)), options, "scenes",
               "give more scenes, or divide each by blocks");
 }
 
@@ -241,6 +217,7 @@ SplitMap SplitMap::whole(Split split) {
 SplitMap SplitMap::blocks(const Tensor& labels, const SplitOptions& options, int64_t patch,
                           int64_t scene, uint64_t seed) {
   SplitMap map;
+  map.guard_ = checked_guard(options);
   map.block_ = options.block == 0 ? 4 * patch : options.block;
   if (map.block_ < patch)
     throw UsageError(str("blocks of ", map.block_, " pixels hold no patch of ", patch,
@@ -255,21 +232,30 @@ SplitMap SplitMap::blocks(const Tensor& labels, const SplitOptions& options, int
                           map.block_}) > 0)
       filled.push_back(i);
   const std::vector<Split> dealt =
-      deal(shuffled(std::ssize(filled), seed, stream_of(dealing, scene + 1)), options,
-           str("blocks of ", map.block_, " pixels"), "use smaller blocks or patches");
+      deal(shuffled(std::ssize(filled), seed, random_stream(RandomUse::dealing, scene + 1)),
+           options, str("blocks of ", map.block_, " pixels"), "use smaller blocks or patches");
   map.block_splits_.assign(static_cast<size_t>(map.columns_ * map.rows_), Split::train);
   for (size_t i = 0; i < filled.size(); ++i)
     map.block_splits_[static_cast<size_t>(filled[i])] = dealt[i];
   return map;
 }
 
-SplitMap SplitMap::listed(std::vector<ListedTile> tiles) {
+SplitMap SplitMap::listed(std::vector<ListedTile> tiles, const SplitOptions& options) {
   SplitMap map;
+  map.guard_ = checked_guard(options);
   map.tiles_ = std::move(tiles);
   return map;
 }
 
 std::optional<Split> SplitMap::split_of(const Window& window) const {
+  const std::optional<Split> split = split_within(window);
+  if (split != Split::train || guard_ == 0) return split;
+  const Window wide{window.x - guard_, window.y - guard_, window.width + 2 * guard_,
+                    window.height + 2 * guard_};
+  return split_within(wide);
+}
+
+std::optional<Split> SplitMap::split_within(const Window& window) const {
   if (whole_) return whole_;
   if (block_ == 0) {
     for (const ListedTile& tile : tiles_)
@@ -278,10 +264,12 @@ std::optional<Split> SplitMap::split_of(const Window& window) const {
     return Split::train;
   }
   std::optional<Split> split;
+  const int64_t left = std::max<int64_t>(0, window.x / block_);
+  const int64_t top = std::max<int64_t>(0, window.y / block_);
   const int64_t right = std::min((window.x + window.width - 1) / block_, columns_ - 1);
   const int64_t bottom = std::min((window.y + window.height - 1) / block_, rows_ - 1);
-  for (int64_t row = window.y / block_; row <= bottom; ++row) {
-    for (int64_t column = window.x / block_; column <= right; ++column) {
+  for (int64_t row = top; row <= bottom; ++row) {
+    for (int64_t column = left; column <= right; ++column) {
       const Split here = block_splits_[static_cast<size_t>(row * columns_ + column)];
       if (split && *split != here) return std::nullopt;
       split = here;

@@ -27,15 +27,20 @@ struct SplitOptions {
   Method method = Method::blocks;
   double valid = 0.15, test = 0.15;  // share of scenes or blocks
   int64_t block = 0;                 // pixels; 0: four patches
+  int64_t guard = 0;  // least distance in pixels of a training patch from held-out ground
   std::filesystem::path list;
 };
 // Throws UsageError for an unknown name; a random split by patch is refused with the reason.
 SplitOptions::Method parse_split_method(const std::string& name);
 
 struct SamplingOptions {
-  int64_t patch = 256;        // pixels along each side
-  int64_t stride = 0;         // between training patches; 0: patch, no overlap
-  int64_t samples = 0;        // this many random training patches a scene instead of a regular grid
+  int64_t patch = 256;  // pixels along each side
+  int64_t stride = 0;   // between training patches; 0: patch, no overlap
+  int64_t samples = 0;  // this many random training patches a scene instead of a regular grid
+  // Random training patches are placed around pixels drawn class by class in these proportions, a
+  // share for each class; empty: anywhere. Equal shares draw a pixel by its class's inverse
+  // frequency.
+  std::vector<double> balance;
   double min_coverage = 0.5;  // least share of labelled pixels with data
   uint64_t seed = 0;
 };
@@ -72,14 +77,17 @@ class SplitMap {
   static SplitMap blocks(const Tensor& labels, const SplitOptions& options, int64_t patch,
                          int64_t scene, uint64_t seed);
   // Held-out tiles are exactly themselves; ground they do not touch may be used for training.
-  static SplitMap listed(std::vector<ListedTile> tiles);
+  static SplitMap listed(std::vector<ListedTile> tiles, const SplitOptions& options);
 
   // The split a window lies in; none if it touches two, or a held-out tile it is not.
   std::optional<Split> split_of(const Window& window) const;
   const std::vector<ListedTile>& tiles() const { return tiles_; }
 
  private:
+  std::optional<Split> split_within(const Window& window) const;
+
   std::optional<Split> whole_;
+  int64_t guard_ = 0;
   int64_t block_ = 0, columns_ = 0, rows_ = 0;
   std::vector<Split> block_splits_;
   std::vector<ListedTile> tiles_;

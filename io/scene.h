@@ -1,6 +1,7 @@
 // A scene: the bands of one place and time as a single raster. It is read from a GeoTIFF, COG or
-// VRT stack, or from a folder of band files of several resolutions, which are brought to the finest
-// grid. A Scene is used by one thread at a time (GDAL's rule); open one per thread.
+// VRT stack, from a folder of band files of several resolutions, which are brought to the finest
+// grid, or from a Sentinel-2 product (io/product.h). Paths may be GDAL's ("/vsizip/a.zip/b.tif").
+// A Scene is used by one thread at a time (GDAL's rule); open one per thread.
 #pragma once
 
 #include "engine/base/dtype.h"
@@ -17,10 +18,22 @@
 
 namespace unetd::io {
 
+// A raster that becomes a channel of the scene: a terrain model, canopy cover. It may lie on
+// another grid and in another coordinate system; where it has no data, the scene has none.
+struct ExtraRaster {
+  std::string name;
+  std::filesystem::path path;
+  Resampling resampling = Resampling::bilinear;
+};
+
 struct SceneOptions {
-  std::vector<std::string> bands;                // in this order; empty: all there are
-  Resampling resampling = Resampling::bilinear;  // for bands coarser than the finest
-  std::optional<double> nodata, scale, offset;   // instead of what the files say, for all bands
+  std::vector<std::string> bands;  // in this order, extras last; empty: all there are
+  std::vector<ExtraRaster> extras;
+  Resampling resampling = Resampling::bilinear;  // for bands coarser than the scene
+  // Metres a pixel. 0: 10 m of products, the finest of a folder. Single rasters must have it.
+  int resolution = 0;
+  std::string granule;                          // of a product with several tiles: "T32TQR"
+  std::optional<double> nodata, scale, offset;  // instead of what the files say, for all bands
 };
 
 // physical value = stored value * scale + offset; nodata is a stored value.

@@ -363,7 +363,7 @@ TEST_CASE("store: damage is found when it is opened or first touched", "[io]") {
     write_file(json, text);
     return message();
   };
-  CHECK_THAT(replaced("\"version\": 1", "\"version\": 9"), Contains("version 9"));
+  CHECK_THAT(replaced("\"version\": 2", "\"version\": 9"), Contains("version 9"));
   CHECK_THAT(replaced("\"u16\"", "\"u99\""), Contains("u99"));
   CHECK_THAT(replaced("\"u16\"", "\"f32\""), Contains("does not fit"));
   CHECK_THAT(replaced("shard-00000", "../../shard"), Contains("damaged"));

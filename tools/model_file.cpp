@@ -57,6 +57,8 @@ Metadata describe_data(const io::StoreSchema& schema, const io::Normalisation& n
     classes.push_back({{"value", c.value}, {"name", c.name}, {"color", c.color}});
   }
   return {{"bands", json(band_names(schema.bands)).dump()},
+          {"resampling", io::name_of(schema.resampling)},
+          {"resolution", std::to_string(schema.resolution)},
           {"classes", classes.dump()},
           {"normalisation", normalisation.to_json()}};
 }
@@ -80,7 +82,9 @@ ModelFile open_model(const std::filesystem::path& path,
     model.classes =
         stored_classes(checkpoint.get("classes"), std::max<int64_t>(model.unet.classes, 2));
     if (const std::string bands = checkpoint.get("bands"); !bands.empty()) {
-      model.bands = json::parse(bands).get<std::vector<std::string>>();
+      model.scene.bands = json::parse(bands).get<std::vector<std::string>>();
+      model.scene.resampling = io::parse_resampling(checkpoint.get("resampling"));
+      model.scene.resolution = json::parse(checkpoint.get("resolution")).get<int>();
     }
   } catch (const json::exception& e) {
     throw UserError(str(path.string(), ": damaged metadata: ", e.what()));
@@ -92,9 +96,9 @@ ModelFile open_model(const std::filesystem::path& path,
 
 void check_store(const ModelFile& model, const io::StoreSchema& schema, const std::string& path) {
   const std::vector<std::string> bands = band_names(schema.bands);
-  if (!model.bands.empty() && bands != model.bands) {
+  if (!model.scene.bands.empty() && bands != model.scene.bands) {
     throw UserError(str(path, ": has the bands ", json(bands).dump(), ", the model wants ",
-                        json(model.bands).dump(), "; tile again with --bands"));
+                        json(model.scene.bands).dump(), "; tile again with --bands"));
   }
   std::vector<std::string> have, want;
   for (const io::ClassInfo& c : schema.classes) have.push_back(c.name);

@@ -17,7 +17,7 @@ struct ModelFile {
   Config config;
   UNetConfig unet;
   Params params;
-  std::vector<std::string> bands;
+  io::SceneOptions scene;              // how scenes were read for it: bands and resolution
   std::vector<io::ClassInfo> classes;  // two where a single output tells two classes apart
   io::Normalisation normalisation;
   Metadata metadata;

@@ -8,7 +8,7 @@
 namespace unetd {
 
 io::Scene open_scene(const std::filesystem::path& path, const ModelFile& model) {
-  io::Scene scene = io::Scene::open(path, {.bands = model.bands});
+  io::Scene scene = io::Scene::open(path, model.scene);
   if (static_cast<int64_t>(scene.bands().size()) != model.unet.in_channels) {
     throw UserError(str(path.string(), ": has ", scene.bands().size(), " bands, the model wants ",
                         model.unet.in_channels));

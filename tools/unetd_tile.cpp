@@ -1,8 +1,11 @@
 // unetd-tile: scenes and label rasters in, a patch store out.
 #include "io/build_store.h"
+#include "tools/class_file.h"
 #include "tools/cli.h"
+#include "tools/scene_flags.h"
 
 #include <algorithm>
+#include <charconv>
 #include <iostream>
 
 #include <nlohmann/json.hpp>
@@ -14,21 +17,24 @@ using cli::Args;
 using cli::Kind;
 
 cli::Spec spec() {
-  return {
+  cli::Spec spec{
       .program = "unetd-tile",
       .summary = "cut labelled scenes into a patch store",
       .description =
           "Reads scenes with their label rasters, cuts square patches, divides them into train, "
           "valid and test by ground (never by patch: neighbours would leak), counts classes and "
           "band statistics, and writes a patch store for unetd-train.\n\n"
-          "A SCENE is a GeoTIFF, COG or VRT stack or a folder of band files. With --labels naming "
+          "A SCENE is a GeoTIFF, COG or VRT stack, a folder of band files, or a Sentinel-2 product "
+          "(a .SAFE folder, a .zip of one, or its MTD_*.xml). With --labels naming "
           "a folder, SCENE is a folder of rasters, too, and files are paired by their stems.\n\n"
           "A source given by --train, --valid or --test lies in that split as a whole.",
       .flags =
           {{.name = "SCENE", .value = "PATH", .help = "scene or folder of scenes", .many = true},
            {.name = "--labels",
             .value = "PATH",
-            .help = "label raster of each SCENE in order, or folders of them",
+            .help =
+                "labels of each SCENE in order: a raster, vectors (.gpkg, .geojson, .shp), SCL for "
+                "a product's own classification, rules for those of the class file; or folders",
             .many = true},
            {.name = "--train",
             .value = "SCENES=LABELS",
@@ -37,8 +43,9 @@ cli::Spec spec() {
            {.name = "--valid", .value = "SCENES=LABELS", .help = "for validation", .many = true},
            {.name = "--test", .value = "SCENES=LABELS", .help = "for testing", .many = true},
            {.name = "--classes",
-            .value = "VALUE=NAME[:#RRGGBB],...",
-            .help = "label values in the order of the class indices, their names and colours",
+            .value = "VALUE=NAME[:#RRGGBB],...|FILE.yml",
+            .help = "label values in the order of the class indices, their names and colours; or a "
+                    "file that says more (see docs/labels.md)",
             .required = true},
            {.name = "--ignore",
             .value = "VALUE,...",
@@ -50,6 +57,11 @@ cli::Spec spec() {
             .help = "for bands coarser than the finest",
             .fallback = "bilinear",
             .choices = {"nearest", "bilinear", "cubic"}},
+           {.name = "--resolution",
+            .value = "METRES",
+            .help = "of products and folders with several; 10 and the finest by default",
+            .kind = Kind::integer,
+            .fallback = "0"},
            {.name = "--patch",
             .value = "N",
             .help = "side of a patch in pixels",
@@ -65,6 +77,10 @@ cli::Spec spec() {
             .help = "so many random training patches a scene instead of a regular grid",
             .kind = Kind::integer,
             .fallback = "0"},
+           {.name = "--balance",
+            .value = "equal|SHARE,...",
+            .help = "with --samples: place patches around pixels of all classes alike, or in the "
+                    "proportions given, one for each class"},
            {.name = "--min-coverage",
             .value = "SHARE",
             .help = "least share of labelled pixels in a patch",
@@ -89,6 +105,11 @@ cli::Spec spec() {
             .help = "side of a block in pixels; four patches by default",
             .kind = Kind::integer,
             .fallback = "0"},
+           {.name = "--guard",
+            .value = "N",
+            .help = "least distance in pixels between training patches and held-out ground",
+            .kind = Kind::integer,
+            .fallback = "0"},
            {.name = "--seed",
             .value = "N",
             .help = "of the split and the random patches",
@@ -101,6 +122,8 @@ cli::Spec spec() {
           "unetd-tile scene.tif --labels labels.tif \\\n"
           "    --classes 0=background,1=snow:#3080ff,2=cloud,3=water --patch 128 --out "
           "store\n"};
+  for (cli::Flag& flag : cli::scene_flags()) spec.flags.push_back(std::move(flag));
+  return spec;
 }
 
 std::vector<std::string> words(const std::string& text, char separator) {
@@ -110,43 +133,10 @@ std::vector<std::string> words(const std::string& text, char separator) {
   return parts;
 }
 
-int64_t integer(const std::string& text, const char* flag) {
-  size_t used = 0;
-  int64_t value = 0;
-  try {
-    value = std::stoll(text, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  if (used == 0 || used != text.size()) {
-    throw UsageError(str(flag, ": '", text, "' is no whole number"));
-  }
-  return value;
-}
-
-// "1=snow:#3080ff,2=cloud". Classes without a colour get one of a fixed, well-spaced set.
 io::ClassMap class_map(const Args& args) {
-  constexpr const char* palette[] = {"#b5a47a", "#2f6fde", "#6b4fa0", "#f2f2f2", "#7fd0e6",
-                                     "#3f8f3f", "#e07b39", "#c23b4b", "#e6cf4f", "#4a4a4a"};
-  io::ClassMap map;
-  for (const std::string& item : words(args.text("--classes"), ',')) {
-    const size_t equals = item.find('='), colon = item.find(':');
-    if (equals == std::string::npos) {
-      throw UsageError(str("--classes: '", item, "' is not of the form VALUE=NAME"));
-    }
-    const std::string color = colon == std::string::npos
-                                  ? palette[map.classes.size() % std::size(palette)]
-                                  : item.substr(colon + 1);
-    map.classes.push_back({integer(item.substr(0, equals), "--classes"),
-                           item.substr(equals + 1, colon - equals - 1), color});
-  }
-  for (const std::string& value : words(args.text("--ignore"), ',')) {
-    const int64_t ignored = integer(value, "--ignore");
-    const bool is_class = std::any_of(map.classes.begin(), map.classes.end(),
-                                      [&](const auto& c) { return c.value == ignored; });
-    if (!is_class) map.ignore.push_back(ignored);
-  }
-  return map;
+  const std::string text = args.text("--classes"), ignore = args.text("--ignore");
+  const bool file = text.ends_with(".yml") || text.ends_with(".yaml");
+  return file ? read_class_file(text, ignore) : parse_classes(text, ignore);
 }
 
 void add_sources(std::vector<io::LabelledScene>& sources, const std::filesystem::path& scene,
@@ -194,7 +184,29 @@ io::SplitOptions split_options(const Args& args, const std::vector<io::LabelledS
   options.valid = args.number("--valid-share");
   options.test = args.number("--test-share");
   options.block = args.integer("--block");
+  options.guard = args.integer("--guard");
   return options;
+}
+
+// A share for each class, or nothing where patches lie anywhere.
+std::vector<double> balance(const Args& args, size_t classes) {
+  const std::string text = args.text("--balance");
+  if (text.empty()) return {};
+  if (args.integer("--samples") == 0)
+    throw UsageError("--balance places random patches: say how many with --samples");
+  if (text == "equal") return std::vector<double>(classes, 1.0);
+  std::vector<double> shares;
+  for (const std::string& word : words(text, ',')) {
+    double share = 0;
+    const char* const end = word.data() + word.size();
+    const auto [last, error] = std::from_chars(word.data(), end, share);
+    if (word.empty() || error != std::errc{} || last != end)
+      throw UsageError(str("--balance: '", word, "' is no number"));
+    shares.push_back(share);
+  }
+  if (shares.size() != classes)
+    throw UsageError(str("--balance: ", shares.size(), " shares for ", classes, " classes"));
+  return shares;
 }
 
 void print(const io::StoreSchema& schema, bool json) {
@@ -230,11 +242,14 @@ void tile(const Args& args) {
   options.sources = sources(args);
   options.scene.bands = words(args.text("--bands"), ',');
   options.scene.resampling = io::parse_resampling(args.text("--resampling"));
+  options.scene.resolution = static_cast<int>(args.integer("--resolution"));
+  cli::apply_scene_flags(args, options.scene);
   options.classes = class_map(args);
   options.split = split_options(args, options.sources);
   options.sampling = {.patch = args.integer("--patch"),
                       .stride = args.integer("--stride"),
                       .samples = args.integer("--samples"),
+                      .balance = balance(args, options.classes.classes.size()),
                       .min_coverage = args.number("--min-coverage"),
                       .seed = static_cast<uint64_t>(args.integer("--seed"))};
   options.out = args.path("--out");

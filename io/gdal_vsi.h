@@ -1,0 +1,39 @@
+// Folders, files and XML wherever GDAL can reach them: on disk, or in an archive that is not
+// unpacked
+// ("/vsizip/product.zip/...").
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace unetd::io {
+
+enum class PathKind : uint8_t { none, file, folder };
+PathKind path_kind(const std::filesystem::path& path);
+
+// Names of the files in a folder and at most `depth` folders below, relative to it, sorted. Throws
+// UserError if it cannot be read.
+std::vector<std::filesystem::path> files_below(const std::filesystem::path& folder, int depth);
+
+struct XmlElement {
+  std::string name;  // without its namespace
+  std::string text;
+  std::vector<std::pair<std::string, std::string>> attributes;
+  std::vector<XmlElement> children;
+
+  // An attribute's value, or an empty text.
+  std::string attribute(const std::string& key) const;
+  // Calls visit for every element of that name below this one, in the order of the document.
+  void each(const std::string& wanted, const std::function<void(const XmlElement&)>& visit) const;
+  // The first of them, or null.
+  const XmlElement* find(const std::string& wanted) const;
+};
+
+// Throws UserError: unreadable, no well-formed XML, or larger than any product's metadata.
+XmlElement read_xml(const std::filesystem::path& path);
+
+}  // namespace unetd::io

@@ -1,0 +1,382 @@
+#include "io/scene_sources.h"
+
+#include "engine/base/error.h"
+#include "engine/base/log.h"
+#include "io/gdal_vsi.h"
+#include "io/product.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <map>
+#include <sstream>
+#include <utility>
+
+namespace unetd::io {
+namespace fs = std::filesystem;
+namespace {
+
+// Sentinel-2's band names in the order of wavelength, which is the order of its stacks.
+const std::vector<std::string> sentinel_bands = {"B01", "B02", "B03", "B04", "B05", "B06", "B07",
+                                                 "B08", "B8A", "B09", "B10", "B11", "B12"};
+
+std::string join(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+// "B1" and "b01" name the same band as "B01".
+std::string band_key(std::string name) {
+  for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  if (name.size() > 2 && name[0] == 'B' && name[1] == '0') name.erase(1, 1);
+  return name;
+}
+
+[[noreturn]] void no_such_band(const fs::path& path, const std::string& wanted,
+                               const std::vector<std::string>& names, const char* note) {
+  throw UserError(str(path.string(), " has no band '", wanted, "': it has ", join(names), note,
+                      "; what is no band of it is given as --extra ", wanted, "=PATH"));
+}
+
+// Names from the file's descriptions if every band has one of its own, else by position.
+std::vector<std::string> stack_names(const std::vector<RasterBand>& bands, bool& by_position) {
+  std::map<std::string, int> seen;
+  for (const RasterBand& band : bands) ++seen[band_key(band.description)];
+  by_position = seen.size() != bands.size() || seen.contains("");
+  std::vector<std::string> names;
+  for (size_t i = 0; i < bands.size(); ++i)
+    names.push_back(by_position ? str("B", i + 1) : bands[i].description);
+  return names;
+}
+
+// Alpha is a mask rather than a measurement, unless it is asked for by name.
+std::vector<int> default_bands(const Dataset& file) {
+  std::vector<int> selected;
+  for (size_t i = 0; i < file.bands().size(); ++i)
+    if (!file.bands()[i].alpha) selected.push_back(static_cast<int>(i));
+  if (selected.size() < file.bands().size())
+    log_info(file.path().string(),
+             ": the alpha band serves as the mask; name all bands to read it");
+  return selected;
+}
+
+std::vector<int> select_bands(const Dataset& file, const std::vector<std::string>& names,
+                              bool by_position, const std::vector<std::string>& wanted) {
+  if (wanted.empty()) return default_bands(file);
+  std::vector<int> selected;
+  for (const std::string& name : wanted) {
+    // A position says nothing about wavelength, so "B02" must not pick the second band by chance.
+    const auto same = [&](const std::string& n) {
+      return by_position ? n == name : band_key(n) == band_key(name);
+    };
+    const auto found = std::find_if(names.begin(), names.end(), same);
+    if (found == names.end())
+      no_such_band(file.path(), name, names,
+                   by_position ? " (by position: the file describes no bands)" : "");
+    selected.push_back(static_cast<int>(found - names.begin()));
+  }
+  return selected;
+}
+
+const RasterBand& checked_band(const Dataset& file, int index) {
+  const RasterBand& band = file.bands()[static_cast<size_t>(index)];
+  if (band.complex)
+    throw UserError(str(file.path().string(), " holds complex samples (", band.type,
+                        "): convert them to amplitudes, a UNet takes real numbers"));
+  return band;
+}
+
+// The Sentinel-2 band that a word of a file name is: "T29UNU_20221005_B8A_20m.jp2" -> "B8A".
+std::string band_token(const fs::path& path) {
+  static const std::vector<std::string> suffixes = {".tif", ".tiff", ".jp2", ".vrt", ".img"};
+  const auto known = [](const std::vector<std::string>& list, const std::string& word) {
+    return std::find(list.begin(), list.end(), word) != list.end();
+  };
+  if (!known(suffixes, path.extension().string())) return "";
+  std::string words = path.stem().string();
+  for (char& c : words)
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = ' ';
+  std::istringstream in(words);
+  for (std::string word; in >> word;)
+    if (known(sentinel_bands, word)) return word;
+  return "";
+}
+
+std::vector<fs::path> files_of_folder(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (!band_token(entry.path()).empty()) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  if (files.empty())
+    throw UserError(str(folder.string(),
+                        " holds no band file: names carry a band such as B02 or B8A and end in "
+                        ".tif, .jp2 or .vrt"));
+  return files;
+}
+
+Dataset open_single(const fs::path& path) {
+  Dataset file = Dataset::open(path);
+  if (file.bands().size() != 1)
+    throw UserError(str(path.string(), " has ", file.bands().size(),
+                        " bands: a file in a folder of bands has one; give a stack by itself"));
+  return file;
+}
+
+double pixel_width(const Dataset& file) {
+  const auto& g = file.grid().geotransform;
+  return g ? std::hypot((*g)[1], (*g)[4]) : 1.0 / static_cast<double>(file.grid().width);
+}
+
+// One file for each band: where a folder holds a band at several resolutions, the one nearest to
+// `resolution`; 0: the finest.
+std::map<std::string, Dataset> open_band_files(const fs::path& folder, int resolution) {
+  const auto distance = [&](const Dataset& file) {
+    return std::abs(pixel_width(file) - static_cast<double>(resolution));
+  };
+  std::map<std::string, Dataset> files;
+  for (const fs::path& path : files_of_folder(folder)) {
+    Dataset file = open_single(path);
+    const std::string name = band_token(path);
+    const auto at = files.find(name);
+    if (at == files.end()) {
+      files.emplace(name, std::move(file));
+    } else if (distance(file) < distance(at->second)) {
+      at->second = std::move(file);
+    } else if (distance(file) == distance(at->second)) {
+      throw UserError(str("both ", at->second.path().string(), " and ", path.string(), " are band ",
+                          name, ": keep one scene to a folder"));
+    }
+  }
+  return files;
+}
+
+std::vector<std::string> folder_selection(const fs::path& folder,
+                                          const std::map<std::string, Dataset>& files,
+                                          const std::vector<std::string>& wanted) {
+  std::vector<std::string> there;
+  for (const std::string& name : sentinel_bands)
+    if (files.contains(name)) there.push_back(name);
+  if (wanted.empty()) return there;
+  std::vector<std::string> selected;
+  for (const std::string& name : wanted) {
+    const auto found = std::find_if(there.begin(), there.end(), [&](const std::string& n) {
+      return band_key(n) == band_key(name);
+    });
+    if (found == there.end()) no_such_band(folder, name, there, "");
+    selected.push_back(*found);
+  }
+  return selected;
+}
+
+bool has_resolution(const Dataset& file, int resolution) {
+  constexpr double tolerance = 0.01;  // some grids have pixels of 9.995 m
+  return std::abs(pixel_width(file) / resolution - 1) <= tolerance;
+}
+
+// The grid of the finest file, or of one with pixels of `resolution` metres.
+Grid folder_grid(const fs::path& folder, const std::map<std::string, Dataset>& files,
+                 const std::vector<std::string>& names, int resolution) {
+  const Dataset* chosen = nullptr;
+  for (const std::string& name : names) {
+    const Dataset& file = files.at(name);
+    if (resolution != 0 && !has_resolution(file, resolution)) continue;
+    if (chosen == nullptr || pixel_width(file) < pixel_width(*chosen)) chosen = &file;
+  }
+  if (chosen == nullptr)
+    throw UserError(str(folder.string(), " has no band with pixels of ", resolution,
+                        " m among those to read: choose another --resolution"));
+  return chosen->grid();
+}
+
+// Settles how many pixels of one span a pixel of the other. Throws unless they share corners and
+// CRS.
+void relate(const Grid& scene, SceneSource& source) {
+  Grid scaled = source.file.grid();
+  const int64_t width = std::max<int64_t>(1, scaled.width);
+  source.coarser = std::max<int64_t>(1, scene.width / width);
+  source.finer = std::max<int64_t>(1, width / scene.width);
+  for (int64_t* size : {&scaled.width, &scaled.height})
+    *size = *size * source.coarser / source.finer;
+  if (scaled.geotransform)
+    for (const size_t i : {1, 2, 4, 5})
+      (*scaled.geotransform)[i] *=
+          static_cast<double>(source.finer) / static_cast<double>(source.coarser);
+  const std::string difference = grid_difference(scene, scaled);
+  if (!difference.empty())
+    throw UserError(str(
+        source.file.path().string(), " does not fit the scene's grid: brought to its pixels, ",
+        difference,
+        "; mend it with: ", warp_command(scene, source.file.grid(), source.file.path().string())));
+}
+
+// The type that holds the values of both.
+DType common_type(DType a, DType b) {
+  if (a == b) return a;
+  for (const DType wide : {DType::u16, DType::i16})
+    if ((a == wide && b == DType::u8) || (b == wide && a == DType::u8)) return wide;
+  return DType::f32;
+}
+
+void add_band(SceneSources& scene, SceneBand band, DType dtype, const SceneOptions& options) {
+  if (options.nodata) band.nodata = options.nodata;
+  // An override replaces both: half of a stored calibration means nothing.
+  if (options.scale || options.offset) {
+    band.scale = options.scale.value_or(1);
+    band.offset = options.offset.value_or(0);
+  }
+  scene.dtype = scene.bands.empty() ? dtype : common_type(scene.dtype, dtype);
+  scene.bands.push_back(std::move(band));
+}
+
+SceneBand described(const std::string& name, const RasterBand& band) {
+  return {name, band.nodata, band.scale, band.offset};
+}
+
+SceneSources open_stack(const fs::path& path, const SceneOptions& options) {
+  SceneSources scene;
+  Dataset file = Dataset::open(path);
+  if (options.resolution != 0 && !has_resolution(file, options.resolution))
+    throw UserError(str(path.string(), " has pixels of ", pixel_width(file), ", not of ",
+                        options.resolution, " m: bring it there with gdalwarp -tr ",
+                        options.resolution, ' ', options.resolution));
+  bool by_position = false, alpha = false;
+  const std::vector<std::string> names = stack_names(file.bands(), by_position);
+  const std::vector<int> selected = select_bands(file, names, by_position, options.bands);
+  if (selected.empty())
+    throw UserError(str(path.string(), " has no band beside alpha: name the bands to read"));
+  std::vector<int64_t> channels;
+  for (const int index : selected) {
+    const RasterBand& band = checked_band(file, index);
+    add_band(scene, described(names[static_cast<size_t>(index)], band), band.dtype, options);
+    channels.push_back(std::ssize(channels));
+    alpha = alpha || band.alpha;
+  }
+  scene.grid = file.grid();
+  const bool mask = file.has_mask() && !alpha;
+  scene.sources.push_back(
+      {.file = std::move(file), .bands = selected, .channels = channels, .use_mask = mask});
+  return scene;
+}
+
+// Adds a file of one band, that of the channel added last.
+SceneSource& add_file(SceneSources& scene, Dataset file) {
+  const bool mask = file.has_mask();
+  scene.sources.push_back({.file = std::move(file),
+                           .bands = {0},
+                           .channels = {std::ssize(scene.bands) - 1},
+                           .use_mask = mask});
+  relate(scene.grid, scene.sources.back());
+  return scene.sources.back();
+}
+
+SceneSources open_folder(const fs::path& path, const SceneOptions& options) {
+  SceneSources scene;
+  std::map<std::string, Dataset> files = open_band_files(path, options.resolution);
+  const std::vector<std::string> names = folder_selection(path, files, options.bands);
+  scene.grid = folder_grid(path, files, names, options.resolution);
+  for (const std::string& name : names) {
+    Dataset& file = files.at(name);
+    const RasterBand& band = checked_band(file, 0);
+    add_band(scene, described(name, band), band.dtype, options);
+    add_file(scene, std::move(file));
+  }
+  return scene;
+}
+
+// The names that a product gives what is asked for as "B2" or "scl".
+std::vector<std::string> product_bands(const Product& product,
+                                       const std::vector<std::string>& wanted) {
+  std::vector<std::string> names;
+  for (const std::string& name : wanted) {
+    const auto found =
+        std::find_if(product.bands.begin(), product.bands.end(),
+                     [&](const auto& band) { return band_key(band.first) == band_key(name); });
+    names.push_back(found == product.bands.end() ? name : found->first);
+  }
+  return names;
+}
+
+SceneSources open_product(const fs::path& metadata, const SceneOptions& options) {
+  constexpr int finest = 10;
+  const int resolution = options.resolution == 0 ? finest : options.resolution;
+  const Product product = read_product(metadata);
+  const Granule& granule = product.granule(options.granule);
+  if (!granule.grids.contains(resolution))
+    throw UserError(str(metadata.string(), " has no grid of ", resolution,
+                        " m: choose --resolution 10, 20 or 60"));
+  SceneSources scene;
+  scene.grid = granule.grids.at(resolution);
+  for (const ProductImage& image :
+       choose_images(product, granule, product_bands(product, options.bands), resolution)) {
+    Dataset file = open_single(image.path);
+    const DType dtype = checked_band(file, 0).dtype;
+    add_band(scene, product.bands.at(image.band), dtype, options);
+    SceneSource& source = add_file(scene, std::move(file));
+    source.categories = image.band == "SCL";
+    if (dtype == DType::u16) source.saturated = product.saturated;
+  }
+  return scene;
+}
+
+SceneSources open_bands(const fs::path& path, const SceneOptions& options) {
+  if (const auto metadata = find_product(path)) return open_product(*metadata, options);
+  if (!options.granule.empty())
+    throw UsageError(str("--granule: ", path.string(), " is no Sentinel-2 product with tiles"));
+  return path_kind(path) == PathKind::folder ? open_folder(path, options)
+                                             : open_stack(path, options);
+}
+
+// The bands asked for that the scene itself must have.
+std::vector<std::string> without_extras(const SceneOptions& options) {
+  std::vector<std::string> bands = options.bands;
+  const auto& extras = options.extras;
+  const auto is_extra = [&](const std::string& name) {
+    return std::ranges::find(extras, name, &ExtraRaster::name) != extras.end();
+  };
+  const auto first = std::ranges::find_if(bands, is_extra);
+  const bool in_order =
+      first == bands.end() || std::ranges::equal(first, bands.end(), extras.begin(), extras.end(),
+                                                 {}, {}, &ExtraRaster::name);
+  if (!in_order || (first == bands.begin() && first != bands.end()))
+    throw UsageError("additional rasters come after the scene's own bands, in the order given");
+  bands.erase(first, bands.end());
+  return bands;
+}
+
+void add_extra(SceneSources& scene, const ExtraRaster& extra) {
+  for (const SceneBand& band : scene.bands)
+    if (band_key(band.name) == band_key(extra.name))
+      throw UsageError(str("the scene has a band '", band.name, "' already: give ",
+                           extra.path.string(), " another name"));
+  Dataset file = Dataset::open_on(extra.path, scene.grid, extra.resampling);
+  add_band(scene, {extra.name, std::nullopt, 1, 0}, DType::f32, {});
+  add_file(scene, std::move(file));
+}
+
+}  // namespace
+
+SceneSources open_sources(const fs::path& path, const SceneOptions& options) {
+  gdal_init();
+  std::vector<std::string> keys;
+  for (const std::string& name : options.bands) {
+    keys.push_back(band_key(name));
+    if (std::count(keys.begin(), keys.end(), keys.back()) > 1)
+      throw UsageError(str("band '", name, "' is asked for twice"));
+  }
+  SceneOptions own = options;
+  own.bands = without_extras(options);
+  SceneSources scene = open_bands(path, own);
+  for (const ExtraRaster& extra : options.extras) add_extra(scene, extra);
+  return scene;
+}
+
+std::vector<fs::path> scene_files(const fs::path& path) {
+  if (const auto metadata = find_product(path)) {
+    const bool archive = metadata->string().starts_with("/vsizip/");
+    return {archive ? path : *metadata};
+  }
+  return path_kind(path) == PathKind::folder ? files_of_folder(path) : std::vector<fs::path>{path};
+}
+
+}  // namespace unetd::io
