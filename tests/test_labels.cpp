@@ -8,6 +8,8 @@
 #include "tools/class_file.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -34,7 +36,9 @@ ClassMap some_classes() {
 std::string ring(const Grid& grid, double x0, double y0, double x1, double y1) {
   const auto& g = *grid.geotransform;
   const auto at = [&](double x, double y) {
-    return str("[", g[0] + x * g[1], ",", g[3] + y * g[5], "]");
+    char text[80];
+    std::snprintf(text, sizeof text, "[%.3f,%.3f]", g[0] + x * g[1], g[3] + y * g[5]);
+    return std::string(text);
   };
   return str("[[", at(x0, y0), ",", at(x1, y0), ",", at(x1, y1), ",", at(x0, y1), ",", at(x0, y0),
              "]]");
