@@ -1,6 +1,7 @@
 #include "io/build_store.h"
 
 #include "engine/base/error.h"
+#include "engine/base/log.h"
 #include "io/label_sources.h"
 #include "io/pixel_type.h"
 
@@ -112,6 +113,7 @@ Plan make_plan(const BuildOptions& o, size_t number, std::optional<Split> whole)
   plan.labels = make_labels(source.labels, source.scene, o.scene, plan.scene.grid(), o.classes);
   ignore_invalid(plan.scene, plan.labels);
   const auto scene = static_cast<int64_t>(number);
+  log_info(describe(plan.scene));
   const SplitMap map = split_map(o, plan.scene, plan.labels, whole, scene);
   if (!map.tiles().empty() && o.sampling.samples > 0) {
     plan.training_labels = plan.labels.clone();

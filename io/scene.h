@@ -76,6 +76,12 @@ class Scene {
   std::unique_ptr<State> state_;
 };
 
+// What a scene's map may be called: the file's stem, the product's or the folder's.
+std::string scene_name(const std::filesystem::path& path);
+
+// Grid, bands and what samples mean, in one line.
+std::string describe(const Scene& scene);
+
 // All files a scene is read from, for the record.
 std::vector<std::filesystem::path> scene_files(const std::filesystem::path& path);
 

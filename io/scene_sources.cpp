@@ -371,6 +371,27 @@ SceneSources open_sources(const fs::path& path, const SceneOptions& options) {
   return scene;
 }
 
+std::string scene_name(const fs::path& path) {
+  const auto metadata = find_product(path);
+  const fs::path named = metadata && metadata->has_parent_path() ? metadata->parent_path()
+                         : path.has_filename()                   ? path
+                                                                 : path.parent_path();
+  return named.stem().string();
+}
+
+std::string describe(const Scene& scene) {
+  const std::vector<SceneBand>& bands = scene.bands();
+  std::vector<std::string> names;
+  for (const SceneBand& band : bands) names.push_back(band.name);
+  const SceneBand& first = bands.front();
+  const bool alike = std::ranges::all_of(bands, [&](const SceneBand& b) {
+    return b.scale == first.scale && b.offset == first.offset;
+  });
+  return str(scene.path().string(), ": ", describe(scene.grid()), "; ", join(names),
+             "; value = sample * ", first.scale, " + ", first.offset,
+             alike ? "" : str(" in ", first.name, ", others differ"));
+}
+
 std::vector<fs::path> scene_files(const fs::path& path) {
   if (const auto metadata = find_product(path)) {
     const bool archive = metadata->string().starts_with("/vsizip/");

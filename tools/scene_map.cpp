@@ -1,5 +1,6 @@
 #include "tools/scene_map.h"
 
+#include "engine/base/log.h"
 #include "unet/runtime.h"
 
 #include <algorithm>
@@ -13,6 +14,7 @@ io::Scene open_scene(const std::filesystem::path& path, const ModelFile& model) 
     throw UserError(str(path.string(), ": has ", scene.bands().size(), " bands, the model wants ",
                         model.unet.in_channels));
   }
+  log_info(io::describe(scene));
   return scene;
 }
 

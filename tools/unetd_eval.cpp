@@ -1,11 +1,14 @@
 // unetd-eval: a model and labelled data in, scores out.
 #include "engine/base/threads.h"
 #include "io/gdal_map_writer.h"
+#include "io/label_sources.h"
 #include "io/loader.h"
 #include "io/picture.h"
 #include "kernels/register.h"
+#include "tools/class_file.h"
 #include "tools/cli.h"
 #include "tools/report/report.h"
+#include "tools/scene_flags.h"
 #include "tools/scene_map.h"
 #include "tools/scores_json.h"
 #include "unet/runtime.h"
@@ -20,7 +23,7 @@ using namespace unetd;
 using cli::Args;
 
 cli::Spec spec() {
-  return {
+  cli::Spec spec{
       .program = "unetd-eval",
       .summary = "score a model on labelled data",
       .description =
@@ -35,7 +38,13 @@ cli::Spec spec() {
                  .fallback = "test",
                  .choices = {"train", "valid", "test"}},
                 {.name = "--scene", .value = "SCENE", .help = "a scene instead of a store"},
-                {.name = "--labels", .value = "RASTER", .help = "labels on the scene's grid"},
+                {.name = "--labels",
+                 .value = "LABELS",
+                 .help = "of the scene: a raster on its grid, vectors, SCL or rules"},
+                {.name = "--classes",
+                 .value = "FILE.yml",
+                 .help = "what the labels mean where it is not what the model was trained with, or "
+                         "where they are no raster (docs/labels.md)"},
                 {.name = "--difference",
                  .value = "TIF",
                  .help = "write where a scene's map and labels agree (0) and differ (1)"},
@@ -51,6 +60,8 @@ cli::Spec spec() {
       .examples =
           "unetd-eval --model run/best.ckpt --data store --report scores.html\n"
           "unetd-eval --model run/best.ckpt --scene scene.tif --labels labels.tif\n"};
+  for (cli::Flag& flag : cli::scene_flags()) spec.flags.push_back(std::move(flag));
+  return spec;
 }
 
 // The page of --report.
@@ -77,8 +88,7 @@ Confusion score_store(const Args& args, const ModelFile& model) {
   check_store(model, store.schema(), args.text("--data"));
   io::LoaderOptions options = io::LoaderOptions::evaluation(model.config.training.batch);
   io::Loader loader(store, io::parse_split(args.text("--split")), model.normalisation, options);
-  Predictor predictor(model.params, model.unet, session_options(model.config),
-                      model.independent());
+  Predictor predictor(model.params, model.unet, session_options(model.config), model.independent());
   ConfusionCounter counter(open_device(model.config.runtime.device), model.unet.classes);
   cli::Progress progress("scoring", loader.batches_per_epoch(), "batches");
   for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {
@@ -102,10 +112,27 @@ std::vector<uint8_t> labels_in(const Tensor& labels, const io::Window& w) {
   return part;
 }
 
+io::ClassMap class_map(const Args& args, const ModelFile& model) {
+  io::ClassMap map;
+  map.classes = model.classes;
+  map.ignore = {io::ignore_label};
+  if (!args.has("--classes")) return map;
+  map = read_class_file(args.path("--classes"), "255");
+  const auto names = [](const std::vector<io::ClassInfo>& classes) {
+    std::string list;
+    for (const io::ClassInfo& c : classes) list += (list.empty() ? "" : ", ") + c.name;
+    return list;
+  };
+  if (names(map.classes) != names(model.classes))
+    throw UsageError(str("--classes: the model knows ", names(model.classes), ", the file says ",
+                         names(map.classes)));
+  return map;
+}
+
 Confusion score_scene(const Args& args, const ModelFile& model) {
   const io::Scene scene = open_scene(args.path("--scene"), model);
-  io::ClassMap classes{model.classes, {io::ignore_label}};
-  const Tensor labels = io::read_labels(args.path("--labels"), scene.grid(), classes);
+  const Tensor labels = io::make_labels(args.path("--labels"), args.path("--scene"), model.scene,
+                                        scene.grid(), class_map(args, model));
   std::optional<io::MapWriter> difference;
   if (args.has("--difference")) {
     io::MapOptions options;
@@ -149,8 +176,9 @@ void eval(const Args& args) {
     throw UserError(str(page.string(), " exists; choose another name or allow --overwrite"));
   }
   register_kernels();
-  const ModelFile model =
+  ModelFile model =
       open_model(args.path("--model"), [&](const Config& stored) { return args.config(stored); });
+  cli::apply_scene_flags(args, model.scene);
   if (model.config.runtime.threads > 0) {
     set_thread_count(static_cast<int>(model.config.runtime.threads));
   }

@@ -5,6 +5,7 @@
 #include "io/gdal_quicklook.h"
 #include "kernels/register.h"
 #include "tools/cli.h"
+#include "tools/scene_flags.h"
 #include "tools/scene_map.h"
 
 #include <algorithm>
@@ -17,7 +18,7 @@ using cli::Args;
 constexpr int64_t quicklook_side = 1024;  // pixels
 
 cli::Spec spec() {
-  return {
+  cli::Spec spec{
       .program = "unetd-infer",
       .summary = "turn scenes into stitched maps",
       .description =
@@ -33,7 +34,8 @@ cli::Spec spec() {
                  .required = true},
                 {.name = "--scene",
                  .value = "SCENE",
-                 .help = "GeoTIFF, COG, VRT or folder of band files",
+                 .help = "GeoTIFF, COG, VRT, folder of band files, or Sentinel-2 product (.SAFE, "
+                         ".zip, MTD_*.xml)",
                  .required = true,
                  .many = true},
                 {.name = "--out",
@@ -56,7 +58,12 @@ cli::Spec spec() {
       .overwrite = true,
       .examples =
           "unetd-infer --model run/best.ckpt --scene scene.tif --out map.tif "
-          "--quicklook map.png\n"};
+          "--quicklook map.png\n"
+          "unetd-infer --model run/best.ckpt --scene S2A_MSIL1C_20210613.SAFE --extra DEM=dem.tif "
+          "\\\n"
+          "    --out map.tif\n"};
+  for (cli::Flag& flag : cli::scene_flags()) spec.flags.push_back(std::move(flag));
+  return spec;
 }
 
 io::MapOptions map_options(const Args& args, const ModelFile& model) {
@@ -129,27 +136,37 @@ void infer_scene(const Args& args, const ModelFile& model, SceneMapper& mapper,
   if (args.has("--polygons")) io::polygonise(out, args.path("--polygons"), args.overwrite());
 }
 
+// --out itself for one scene; for several, files in it that are named after the scenes.
+std::vector<std::filesystem::path> map_paths(const std::filesystem::path& out,
+                                             const std::vector<std::string>& scenes) {
+  if (scenes.size() == 1) return {out};
+  std::filesystem::create_directories(out);
+  std::vector<std::filesystem::path> maps;
+  for (const std::string& scene : scenes) {
+    maps.push_back(out / (io::scene_name(scene) + ".tif"));
+    if (std::ranges::find(maps.begin(), maps.end() - 1, maps.back()) != maps.end() - 1)
+      throw UsageError(str("two scenes are named ", io::scene_name(scene),
+                           ", their maps would be one file: map them one by one"));
+  }
+  return maps;
+}
+
 void infer(const Args& args) {
   const std::vector<std::string> scenes = args.all("--scene");
   const bool many = scenes.size() > 1, extras = args.has("--quicklook") || args.has("--polygons");
   if (many && extras) throw UsageError("--quicklook and --polygons take a single --scene");
   register_kernels();
-  const ModelFile model =
+  ModelFile model =
       open_model(args.path("--model"), [&](const Config& stored) { return args.config(stored); });
+  cli::apply_scene_flags(args, model.scene);
   const auto& config = model.config;
   if (extras && config.inference.emit != Config::Emit::classes) {
     throw UsageError("--quicklook and --polygons show classes; use --emit classes");
   }
   if (config.runtime.threads > 0) set_thread_count(static_cast<int>(config.runtime.threads));
+  const std::vector<std::filesystem::path> maps = map_paths(args.path("--out"), scenes);
   SceneMapper mapper(model, outputs_of(config.inference.emit));
-  for (const std::string& scene : scenes) {
-    std::filesystem::path out = args.path("--out");
-    if (many) {
-      std::filesystem::create_directories(out);
-      out /= std::filesystem::path(scene).stem().string() + ".tif";
-    }
-    infer_scene(args, model, mapper, scene, out);
-  }
+  for (size_t i = 0; i < scenes.size(); ++i) infer_scene(args, model, mapper, scenes[i], maps[i]);
 }
 
 }  // namespace
