@@ -1,6 +1,7 @@
 #include "engine/base/rng.h"
 #include "io/tile_plan.h"
 #include "kernels/register.h"
+#include "tests/support/gpu.h"
 #include "tests/support/random.h"
 #include "tools/tables.h"
 #include "unet/predictor.h"
@@ -199,43 +200,59 @@ bool same_counts(const Confusion& a, const Confusion& b) {
   return same;
 }
 
-}  // namespace
-
-TEST_CASE("views are averaged, classified and counted on the device", "[model]") {
-  const Shape shape{2, 16, 24, 3};
+// Mean, classes and counts of a predictor's outputs on a device, each against those of the former.
+void check_views(Predictor& predictor, const Shape& shape, int views) {
+  const DeviceType device = predictor.options().device;
+  INFO(name_of(device) << ", " << predictor.model().classes << " outputs, " << views << " views");
   const Tensor image = random_image(shape, 4);
-  Tensor labels({2, 16, 24, 1}, DType::u8);
+  Tensor labels({shape.n, shape.h, shape.w, 1}, DType::u8);
   for (size_t i = 0; i < labels.span<uint8_t>().size(); ++i) {
     labels.span<uint8_t>()[i] = i % 11 == 0 ? uint8_t{255} : static_cast<uint8_t>(i % 2);
   }
+  const Tensor want = mean_over_views(predictor, image, views);
+  Band band(predictor.options(), want.shape());
+  band.reach(shape.h);
+  const std::vector<float> rows(static_cast<size_t>(shape.h), 1.F),
+      columns(static_cast<size_t>(shape.w), 1.F);
+  predictor.blend(image, Outputs::probabilities, views, band, {0, 0, rows, columns});
+  const Tensor mean = band.take(0, shape.h);
+  CHECK(largest_difference(mean, want) < 1e-6);
+  const Tensor classes = predictor.classes(image, views);
+  const auto found = classes.span<uint8_t>();
+  const std::vector<uint8_t> best = best_of(mean, 0.5F);
+  CHECK(std::ranges::equal(found, best));
+  ConfusionCounter counter(device, predictor.model().classes);
+  Confusion counted(2);
+  for (int times = 0; times < 2; ++times) {
+    predictor.count(image, labels, views, counter);
+    counted.add(labels.span<uint8_t>(), found);
+  }
+  CHECK(same_counts(counter.take(), counted));
+  CHECK(counter.take().total() == 0);
+}
+
+void check_views(DeviceType device, const Shape& shape, const std::vector<int>& views) {
   for (const int64_t outputs : {1, 2}) {
     UNetConfig c = small_config(false);
     c.classes = outputs;
-    Predictor predictor(random_params(c), c, {});
-    for (const int views : {1, 4, 8}) {
-      INFO(outputs << " outputs, " << views << " views");
-      const Tensor want = mean_over_views(predictor, image, views);
-      Band band({}, want.shape());
-      band.reach(shape.h);
-      const std::vector<float> ones(24, 1.F);
-      predictor.blend(image, Outputs::probabilities, views, band,
-                      {0, 0, std::span(ones).first(16), ones});
-      const Tensor mean = band.take(0, shape.h);
-      CHECK(largest_difference(mean, want) < 1e-6);
-      const Tensor classes = predictor.classes(image, views);
-      const auto found = classes.span<uint8_t>();
-      const std::vector<uint8_t> best = best_of(mean, 0.5F);
-      CHECK(std::ranges::equal(found, best));
-      ConfusionCounter counter(DeviceType::cpu, outputs);
-      Confusion counted(2);
-      for (int times = 0; times < 2; ++times) {
-        predictor.count(image, labels, views, counter);
-        counted.add(labels.span<uint8_t>(), found);
-      }
-      CHECK(same_counts(counter.take(), counted));
-      CHECK(counter.take().total() == 0);
-    }
+    Predictor predictor(random_params(c), c, {.device = device});
+    for (const int count : views) check_views(predictor, shape, count);
   }
+}
+
+}  // namespace
+
+TEST_CASE("views are averaged, classified and counted", "[model]") {
+  check_views(DeviceType::cpu, {2, 16, 24, 3}, {1, 4, 8});
+}
+
+TEST_CASE("views are averaged, classified and counted on the emulated GPU", "[model][simt][slow]") {
+  check_views(DeviceType::simt, {2, 8, 16, 3}, {1, 8});
+}
+
+TEST_CASE("views are averaged, classified and counted on the GPU", "[model][gpu]") {
+  register_kernels();
+  if (gpu_is_there()) check_views(DeviceType::cuda, {2, 16, 24, 3}, {1, 4, 8});
 }
 
 TEST_CASE("a band moves down a map", "[model]") {
@@ -245,7 +262,7 @@ TEST_CASE("a band moves down a map", "[model]") {
   const Tensor want = predictor.logits(image);
   const std::vector<float> ones(16, 1.F);
   Band band({}, {1, 20, 24, 2});
-  for (int64_t row = 0; row < 100; row += 7) {  // the last 13 rows of each are added to again
+  for (int64_t row = 0; row < 100; row += 7) {  // 9 rows of each are added to again
     band.reach(row + 16);
     predictor.blend(image, Outputs::logits, 1, band, {row, 8, ones, ones});
     const Tensor rows = band.take(row, row + 7);
