@@ -24,4 +24,8 @@ std::string_view KernelChoice::forced(std::string_view problem) const {
   return fallback;
 }
 
+bool KernelChoice::names(std::string_view problem) const {
+  return std::ranges::any_of(choices_, [&](const auto& c) { return c.first == problem; });
+}
+
 }  // namespace unetd

@@ -98,34 +98,48 @@ void add_function(DeviceType device, std::string_view name,
 
 // Which implementation to use where the order of preference is not wanted: "conv2d=eigen,relu=ref".
 // "*=ref" stands for every problem that is not named, "conv2d=-eigen" for any but that one. Throws
-// UsageError for other forms.
+// UsageError for other forms. What it says of problems that only fusion makes is told in
+// engine/autograd/fusion.h.
 class KernelChoice {
  public:
   KernelChoice() = default;
   explicit KernelChoice(std::string_view spec);
   // The name forced for a problem, '-' and the name that is excluded, or empty.
   std::string_view forced(std::string_view problem) const;
+  // Is the problem named itself, and not only by "*"?
+  bool names(std::string_view problem) const;
 
  private:
   std::vector<std::pair<std::string, std::string>> choices_;
 };
 
-// The first implementation in order that takes the problem, or the forced one. Throws Error that
-// lists every reason when there is none.
+// The first implementation in order that takes the problem, or the forced one if it does. Null
+// where there is none; `why`, if given, then has every reason.
 template <class P>
-const Impl<P>& select(const P& problem, DeviceType device, const KernelChoice& choice = {}) {
+const Impl<P>* find(const P& problem, DeviceType device, const KernelChoice& choice = {},
+                    std::string* why = nullptr) {
   const std::string_view forced = choice.forced(P::name);
   const bool excluding = forced.starts_with('-');
-  std::string why;
+  std::string reasons;
   for (const Impl<P>& impl : impls<P>(device)) {
     const bool named = impl.name == forced.substr(excluding ? 1 : 0);
     if (!forced.empty() && named == excluding) continue;
     const char* reason = impl.reject(problem);
-    if (reason == nullptr) return impl;
-    why += str(why.empty() ? " " : "; ", impl.name, ": ", reason);
+    if (reason == nullptr) return &impl;
+    reasons += str(reasons.empty() ? " " : "; ", impl.name, ": ", reason);
   }
-  if (why.empty())
-    why = forced.empty() ? " none is registered" : str(" there is no '", forced, "'");
+  if (reasons.empty())
+    reasons = forced.empty() ? " none is registered" : str(" there is no '", forced, "'");
+  if (why != nullptr) *why = reasons;
+  return nullptr;
+}
+
+// The same, but throws Error that lists every reason when there is none.
+template <class P>
+const Impl<P>& select(const P& problem, DeviceType device, const KernelChoice& choice = {}) {
+  std::string why;
+  const Impl<P>* const impl = find(problem, device, choice, &why);
+  if (impl != nullptr) return *impl;
   throw Error(str("no implementation of ", P::name, " on ", name_of(device), ":", why));
 }
 

@@ -45,6 +45,7 @@ const char* only_f32(const P& p) {
 }
 
 void register_batch_norm();
+void register_batch_norm_pool();
 void register_cast();
 void register_conv2d();
 void register_conv2d_data_grad();
