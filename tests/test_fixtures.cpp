@@ -100,11 +100,12 @@ TEST_CASE("fixtures: batch norm", "[ops]") {
   const Names before{{"running_mean", "running_mean"}, {"running_var", "running_var"}};
   const Names after{{"running_mean", "running_mean_after"}, {"running_var", "running_var_after"}};
   for (const FixtureCase& f : fixture_cases("batch_norm")) {
-    const BatchNorm forward{
+    const BatchNormStats statistics{
         .shape = f.shape("x"), .eps = f.single("eps"), .momentum = f.single("momentum")};
     check_types(
-        forward, f, {DType::f32, DType::f64},
+        statistics, f, {DType::f32, DType::f64},
         [&](const Signature& s) { return host_data(f, s, {}, before); }, after);
+    check(BatchNormApply{.shape = f.shape("x")}, f);
     check(BatchNormGrad{.shape = f.shape("x")}, f);
   }
   for (const FixtureCase& f : fixture_cases("batch_norm_inference")) {

@@ -1,4 +1,5 @@
-// Every differentiable operation against central differences, in f64 with the reference kernels.
+// Every differentiable operation against central differences, in f64 with the reference kernels,
+// and the fused problems in their place.
 //
 // The function is L = sum(y * dy) with a random, fixed dy (a loss is its own L). Inputs are random
 // and the steps tiny, so no kink of a ReLU or maximum lies within one.
@@ -23,6 +24,7 @@ struct GradCase {
   std::vector<BufferSpec> inputs;
   size_t differentiated;  // the first so many inputs
   std::function<Value(Graph&, const std::vector<Value>&)> build;
+  std::vector<std::string> fused = {};  // problems that must be among those that run
 };
 
 // A case as a session: L and its gradients by the inputs.
@@ -47,6 +49,10 @@ class GradGraph {
     session_ = std::make_unique<Session>(
         graph_, SessionOptions{.kernels = KernelChoice("*=ref"), .separate = true});
     if (dy) session_->write(dy, upstream_);
+    for (const std::string& problem : c.fused) {
+      const auto runs = [&](const Session::NodeReport& node) { return node.problem == problem; };
+      CHECK(std::ranges::any_of(session_->report(), runs));
+    }
   }
 
   std::span<double> input(size_t i) { return tensors_[i].span<double>(); }
@@ -200,6 +206,21 @@ TEST_CASE("gradients of batch normalisation", "[grads]") {
   for (const bool relu : {false, true}) {
     check(batch_norm_case({2, 4, 5, 3}, relu));
     check(batch_norm_case({1, 3, 3, 17}, relu));
+  }
+}
+
+TEST_CASE("gradients of batch normalisation and pooling, fused", "[grads]") {
+  register_kernels();
+  for (const Shape s : {Shape{2, 4, 6, 3}, Shape{1, 5, 7, 17}}) {
+    GradCase c = batch_norm_case(s, true);
+    c.name = str("batch_norm and max_pool2x2 of ", s);
+    c.fused = {"batch_norm_apply_pool", "batch_norm_pool_grad"};
+    c.build = [=](Graph& g, const std::vector<Value>& in) {
+      const Value skip = batch_norm(g, in[0], {in[1], in[2], in[3], in[4]}, {.relu = true});
+      const Value up = upsample2x(g, max_pool2x2(g, skip), true);
+      return concat_channels(g, skip, pad2d(g, up, {0, s.h % 2, 0, s.w % 2}));
+    };
+    check(c);
   }
 }
 

@@ -149,6 +149,30 @@ TEMPLATE_TEST_CASE("NaN wins over numbers in max-pooling", "[ops]", float, bf16,
   }
 }
 
+// The gradient of a NaN is NaN, but where it goes shows in dbeta.
+TEMPLATE_TEST_CASE("NaN wins over numbers in fused pooling", "[ops]", BatchNormApplyPool,
+                   BatchNormPoolGrad) {
+  register_kernels();
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+      const TestType problem{.shape = {1, 5, 4, 17}, .dtype = dtype};
+      HostData data = make_data(describe(problem));
+      with_element(dtype, [&]<class T>(T) {
+        for (const size_t i : {5, 100, 200, 330}) {
+          data.in[0].span<T>()[i] = element_of<T>(std::numeric_limits<double>::quiet_NaN());
+        }
+      });
+      const std::vector<Tensor> want = reference(problem, data);
+      CHECK(std::isnan(want[0].span<double>()[5]));
+      for (const Impl<TestType>& impl : impls<TestType>(device)) {
+        if (impl.reject(problem) != nullptr) continue;
+        INFO(name_of(device) << " " << impl.name << " " << name_of(dtype));
+        CHECK(faults_of(impl, problem, device, data, want) == std::vector<std::string>{});
+      }
+    }
+  }
+}
+
 namespace {
 
 template <class P, class T>

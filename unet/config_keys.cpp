@@ -270,7 +270,8 @@ std::vector<Key> inference_keys() {
       number("runtime.threads", UNETD_MEMBER(runtime.threads), Range{0, 4096},
              "threads of the computation; 0: as many as there are cores"),
       word("runtime.kernels", UNETD_MEMBER(runtime.kernels), "list of op=implementation",
-           "implementations to force, such as conv2d=eigen,maxpool2x2=ref"),
+           "implementations to force, such as conv2d=eigen,maxpool2x2=ref; conv2d=-eigen takes any "
+           "but that, batch_norm_apply_pool=none leaves out a fusion"),
       choice(
           "runtime.tune", UNETD_MEMBER(runtime.tune), {"off", "on"},
           "on: measure what runtime.kernels leaves open and use the fastest; choices are kept in "

@@ -75,14 +75,18 @@ class Graph {
 
   template <class P>
   void emit(const P& problem, std::initializer_list<Value> in, std::initializer_list<Value> out) {
+    nodes_.push_back(make_node(problem, in, out));
+  }
+  // A node that is on no list yet.
+  template <class P>
+  static std::unique_ptr<Node> make_node(const P& problem, std::vector<Value> in,
+                                         std::vector<Value> out) {
     auto node = std::make_unique<OpNode<P>>(problem);
-    for (const Value v : in) {
-      if (v) node->in.push_back(v);  // optional inputs that are absent are left out
-    }
-    for (const Value v : out) {
-      if (v) node->out.push_back(v);
-    }
-    nodes_.push_back(std::move(node));
+    node->in = std::move(in);
+    node->out = std::move(out);
+    std::erase(node->in, Value{});  // optional ones that are absent are left out
+    std::erase(node->out, Value{});
+    return node;
   }
 
   // --- differentiation -------------------------------------------------------------------------

@@ -20,11 +20,12 @@ Value batch_norm(Graph& g, Value x, const BatchNormValues& p, const BatchNormOpt
   const auto xi = g.info(x);
   const Shape vector{1, 1, 1, xi.shape.c};
   const DType statistics = wide_type(xi.dtype);
-  const Value y = g.value(xi.shape, xi.dtype, xi.name + ".bn");
   const Value mean = g.value(vector, statistics, xi.name + ".mean");
   const Value rstd = g.value(vector, statistics, xi.name + ".rstd");
-  g.emit(BatchNorm{xi.shape, options.eps, options.momentum, options.relu, xi.dtype},
-         {x, p.gamma, p.beta}, {y, mean, rstd, p.running_mean, p.running_var});
+  const Value y = g.value(xi.shape, xi.dtype, xi.name + ".bn");
+  g.emit(BatchNormStats{xi.shape, options.eps, options.momentum, xi.dtype}, {x},
+         {mean, rstd, p.running_mean, p.running_var});
+  g.emit(BatchNormApply{xi.shape, options.relu, xi.dtype}, {x, p.gamma, p.beta, mean, rstd}, {y});
   g.on_backward(y, {x, p.gamma, p.beta}, [=](Graph& b, Value dy) {
     const Value dx = b.new_grad(x), dgamma = b.new_grad(p.gamma), dbeta = b.new_grad(p.beta);
     b.emit(BatchNormGrad{xi.shape, options.relu, xi.dtype}, {x, dy, p.gamma, p.beta, mean, rstd},

@@ -57,9 +57,9 @@ size_t count_not_finite(const std::byte* content, size_t bytes, DType dtype) {
 }
 
 // Lifetimes of the values, followed by one for the workspace of each node.
-std::vector<Interval> intervals_of(const Graph& graph, Layout layout,
+std::vector<Interval> intervals_of(const Graph& graph, const NodeList& list, Layout layout,
                                    const std::vector<size_t>& workspaces) {
-  const int steps = static_cast<int>(graph.nodes().size());
+  const int steps = static_cast<int>(list.nodes.size());
   std::vector<Interval> intervals;
   for (const auto& v : graph.values()) {
     const bool planned = v.role != Role::external;
@@ -74,7 +74,7 @@ std::vector<Interval> intervals_of(const Graph& graph, Layout layout,
       interval.first = std::min(interval.first, i);
       interval.last = std::max(interval.last, i);
     };
-    const auto& node = *graph.nodes()[static_cast<size_t>(i)];
+    const auto& node = *list.nodes[static_cast<size_t>(i)];
     std::for_each(node.in.begin(), node.in.end(), use);
     std::for_each(node.out.begin(), node.out.end(), use);
   }
@@ -95,8 +95,9 @@ Session::Session(const Graph& graph, const SessionOptions& options)
       debugging_{switched_on("UNETD_SYNC"), switched_on("UNETD_CHECK_NAN")},
       profiling_(verbose("time")) {
   const Layout layout = layout_of(options.device);
+  const NodeList list = fuse(graph, options.device, options.kernels);
   std::vector<size_t> workspaces;
-  for (const auto& node : graph.nodes()) {
+  for (const Graph::Node* const node : list.nodes) {
     Step step;
     step.label = node->out.empty() ? node->problem() : graph.info(node->out.front()).name;
     step.problem = node->problem();
@@ -112,12 +113,12 @@ Session::Session(const Graph& graph, const SessionOptions& options)
     steps_.push_back(std::move(step));
   }
   if (options.tuner) options.tuner->save();
-  const std::vector<Interval> intervals = intervals_of(graph, layout, workspaces);
+  const std::vector<Interval> intervals = intervals_of(graph, list, layout, workspaces);
   const MemoryPlan plan = plan_memory(intervals);
   memory_.arena = plan.bytes;
   memory_.peak_live = plan.peak_live;
   for (const Interval& i : intervals) memory_.sum += i.last < i.first ? 0 : i.bytes;
-  bind_memory(graph, plan, options.separate);
+  bind_memory(list, plan, options.separate);
   if (verbose("memory")) {
     log_info("arena ", memory_.arena >> 20, " MiB, least possible ", memory_.peak_live >> 20,
              " MiB, without sharing ", memory_.sum >> 20, " MiB");
@@ -137,7 +138,7 @@ Session::~Session() {
 
 Session::Session(Session&&) noexcept = default;
 
-void Session::bind_memory(const Graph& graph, const MemoryPlan& plan, bool separate) {
+void Session::bind_memory(const NodeList& list, const MemoryPlan& plan, bool separate) {
   const Layout layout = layout_of(options_.device);
   if (!separate) memory_blocks_.emplace_back(options_.device, plan.bytes);
   const auto place = [&](size_t interval, size_t bytes) {
@@ -163,7 +164,7 @@ void Session::bind_memory(const Graph& graph, const MemoryPlan& plan, bool separ
     }
   }
   for (size_t i = 0; i < steps_.size(); ++i) {
-    const auto& node = *graph.nodes()[i];
+    const auto& node = *list.nodes[i];
     for (const Value v : node.in) steps_[i].in.push_back(address_[static_cast<size_t>(v.id)]);
     for (const Value v : node.out) steps_[i].out.push_back(address_[static_cast<size_t>(v.id)]);
     steps_[i].results = node.out;

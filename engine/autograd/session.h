@@ -1,7 +1,7 @@
-// Executes a graph: selects an implementation for every node, plans the memory of every value,
-// takes one arena, and from then on replays a flat list of calls with fixed pointers. Nothing is
-// allocated in run(). A session is tied to the shapes of its graph; another batch or tile size is
-// another session, on the same external buffers.
+// Executes a graph: fuses nodes (fusion.h), selects an implementation for every node, plans the
+// memory of every value, takes one arena, and from then on replays a flat list of calls with fixed
+// pointers. Nothing is allocated in run(). A session is tied to the shapes of its graph; another
+// batch or tile size is another session, on the same external buffers.
 //
 // On a GPU calls return while the device works; what is read waits for it. The first run issues the
 // calls one by one, which lets libraries prepare themselves; the second captures them, and from
@@ -12,6 +12,7 @@
 //   UNETD_VERBOSE=time    time every node, and log the sums at the session's end
 #pragma once
 
+#include "engine/autograd/fusion.h"
 #include "engine/autograd/graph.h"
 #include "engine/memory/buffer.h"
 #include "engine/memory/plan.h"
@@ -70,7 +71,8 @@ class Session {
     std::string label, problem, implementation;
     double seconds = 0;  // of all profiled runs together
   };
-  // One entry a node, in order of execution. Times are the device's, taken while profiling is on.
+  // One entry a node that runs, in order of execution. Times are the device's, taken while
+  // profiling is on.
   std::vector<NodeReport> report() const;
   // Switching it on begins at zero.
   void set_profiling(bool on);
@@ -80,7 +82,7 @@ class Session {
   struct Debugging {  // switches from the environment
     bool sync = false, check_nan = false;
   };
-  void bind_memory(const Graph& graph, const MemoryPlan& plan, bool separate);
+  void bind_memory(const NodeList& list, const MemoryPlan& plan, bool separate);
   void poison();
   void run_nodes();
   void issue(size_t step);

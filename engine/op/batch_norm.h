@@ -13,24 +13,37 @@ namespace unetd {
 // Training: statistics of the batch (biased variance). `running_*` are updated in place:
 // running = (1 - momentum) * running + momentum * batch, with the unbiased variance as PyTorch
 // does.
-struct BatchNorm {
-  static constexpr const char* name = "batch_norm";
+struct BatchNormStats {
+  static constexpr const char* name = "batch_norm_stats";
   Shape shape;
   float eps = 1e-5F, momentum = 0.1F;
+  DType dtype = DType::f32;
+
+  bool operator==(const BatchNormStats&) const = default;
+  struct Buffers {
+    const void* x;
+    void *mean, *rstd, *running_mean, *running_var;
+  };
+  Buffers bind(In in, Out out) const { return {in[0], out[0], out[1], out[2], out[3]}; }
+};
+
+// y from x and the statistics of BatchNormStats.
+struct BatchNormApply {
+  static constexpr const char* name = "batch_norm_apply";
+  Shape shape;
   bool relu = false;
   DType dtype = DType::f32;
 
-  bool operator==(const BatchNorm&) const = default;
+  bool operator==(const BatchNormApply&) const = default;
   struct Buffers {
-    const void *x, *gamma, *beta;
-    void *y, *mean, *rstd, *running_mean, *running_var;
+    const void *x, *gamma, *beta, *mean, *rstd;
+    void* y;
   };
-  Buffers bind(In in, Out out) const {
-    return {in[0], in[1], in[2], out[0], out[1], out[2], out[3], out[4]};
-  }
+  Buffers bind(In in, Out out) const { return {in[0], in[1], in[2], in[3], in[4], out[0]}; }
 };
 
-// Gradients of BatchNorm. The ReLU's mask is recomputed from x: nothing but x need be kept.
+// Gradients of y by x, gamma and beta, through the statistics as well. The ReLU's mask is
+// recomputed from x: nothing but x need be kept.
 struct BatchNormGrad {
   static constexpr const char* name = "batch_norm_grad";
   Shape shape;

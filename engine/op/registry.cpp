@@ -30,6 +30,10 @@ bool KernelChoice::allows(std::string_view problem, std::string_view implementat
   return name.empty() || implementation == name;
 }
 
+bool KernelChoice::names(std::string_view problem) const {
+  return std::ranges::any_of(choices_, [&](const auto& c) { return c.first == problem; });
+}
+
 int& MeasuredPlans::count() {
   static thread_local int living = 0;
   return living;

@@ -104,7 +104,8 @@ void add_function(DeviceType device, std::string_view name,
 
 // Which implementation to use where the order of preference is not wanted: "conv2d=eigen,relu=ref".
 // "*=ref" stands for every problem that is not named, "conv2d=-eigen" for any but that one. Throws
-// UsageError for other forms.
+// UsageError for other forms. What it says of problems that only fusion makes is told in
+// engine/autograd/fusion.h.
 class KernelChoice {
  public:
   KernelChoice() = default;
@@ -112,6 +113,8 @@ class KernelChoice {
   // The name forced for a problem, '-' and the name that is excluded, or empty.
   std::string_view forced(std::string_view problem) const;
   bool allows(std::string_view problem, std::string_view implementation) const;
+  // Is the problem named itself, and not only by "*"?
+  bool names(std::string_view problem) const;
 
  private:
   std::vector<std::pair<std::string, std::string>> choices_;

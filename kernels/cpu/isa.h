@@ -31,6 +31,7 @@ using Mask = int __attribute__((vector_size(64)));
 [[gnu::always_inline]] inline Vec choose(const Mask& mask, const Vec& a, const Vec& b) {
   return mask ? a : b;
 }
-[[gnu::always_inline]] inline Vec positive_part(const Vec& x) { return choose(x > 0, x, Vec{}); }
+// NaN stays
+[[gnu::always_inline]] inline Vec positive_part(const Vec& x) { return choose(x < 0, Vec{}, x); }
 
 }  // namespace unetd::UNETD_ISA

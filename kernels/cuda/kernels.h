@@ -45,6 +45,7 @@ const char* only_f32(const P& p) {
 }
 
 void register_batch_norm();
+void register_batch_norm_pool();
 void register_blend_tile();
 void register_cast();
 void register_classify();

@@ -8,9 +8,6 @@
 namespace unetd::UNETD_GPU {
 namespace {
 
-// NaN is more than any number, and the first of equals wins.
-SIMT_DEVICE bool exceeds(float a, float b) { return a > b || (a != a && b == b); }
-
 template <class T, int N>
 __global__ void __launch_bounds__(block_threads)
     forward_kernel(T* __restrict__ y, uint8_t* __restrict__ argmax, const T* __restrict__ x,

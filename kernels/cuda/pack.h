@@ -52,6 +52,9 @@ SIMT_DEVICE Floats<N> load_parameter(const float* p) {
   return x;
 }
 
+// Is a the larger one? NaN is more than any number.
+SIMT_DEVICE bool exceeds(float a, float b) { return a > b || (a != a && b == b); }
+
 // Channels that a thread takes at once: 16 bytes if the channels fill such packs, else one.
 inline int pack_size(DType dtype, int64_t channels) {
   const int most = 16 / static_cast<int>(size_of(dtype));

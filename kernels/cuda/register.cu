@@ -5,6 +5,7 @@ namespace unetd::UNETD_GPU {
 
 void register_kernels() {
   register_batch_norm();
+  register_batch_norm_pool();
   register_blend_tile();
   register_cast();
   register_classify();

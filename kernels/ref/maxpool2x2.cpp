@@ -2,8 +2,6 @@
 
 #include "kernels/ref/ref.h"
 
-#include <cmath>
-
 namespace unetd::ref {
 namespace {
 
@@ -16,17 +14,11 @@ void forward(const MaxPool2x2& p, const MaxPool2x2::Buffers& b) {
     for_each_row(out, [&](int64_t n, int64_t i) {
       for (int64_t j = 0; j < out.w; ++j) {
         for (int64_t c = 0; c < out.c; ++c) {
-          T best = x(n, 2 * i, 2 * j, c);
-          uint8_t at = 0;
-          for (uint8_t tap = 1; tap < 4; ++tap) {
-            const T value = x(n, 2 * i + tap / 2, 2 * j + tap % 2, c);
-            if (value > best || (std::isnan(value) && !std::isnan(best))) {
-              best = value;
-              at = tap;
-            }
-          }
-          y(n, i, j, c) = best;
-          argmax(n, i, j, c) = at;
+          const std::array<T, 4> window{x(n, 2 * i, 2 * j, c), x(n, 2 * i, 2 * j + 1, c),
+                                        x(n, 2 * i + 1, 2 * j, c), x(n, 2 * i + 1, 2 * j + 1, c)};
+          const int at = place_of_maximum(window);
+          y(n, i, j, c) = window[static_cast<size_t>(at)];
+          argmax(n, i, j, c) = static_cast<uint8_t>(at);
         }
       }
     });

@@ -21,11 +21,12 @@ namespace unetd {
 
 using AllProblems =
     std::tuple<Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Conv2dStats, ConvTranspose2x2,
-               ConvTranspose2x2DataGrad, ConvTranspose2x2WeightGrad, BatchNorm, BatchNormGrad,
-               BatchNormInference, Relu, ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add,
-               MaxPool2x2, MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels,
-               SplitChannels, Pad2d, CrossEntropy, BceWithLogits, GlobalNorm, ScaleGradient,
-               GradientFactor, AdamW, Ema, Cast, Classify, ConfusionMatrix, BlendTile>;
+               ConvTranspose2x2DataGrad, ConvTranspose2x2WeightGrad, BatchNormStats, BatchNormApply,
+               BatchNormGrad, BatchNormInference, BatchNormApplyPool, BatchNormPoolGrad, Relu,
+               ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, MaxPool2x2,
+               MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels, SplitChannels, Pad2d,
+               CrossEntropy, BceWithLogits, GlobalNorm, ScaleGradient, GradientFactor, AdamW, Ema,
+               Cast, Classify, ConfusionMatrix, BlendTile>;
 
 // visit.template operator()<P>() for every problem.
 template <class Visit>

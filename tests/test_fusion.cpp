@@ -1,0 +1,294 @@
+// Fused nodes: when a session makes them, what keeps nodes apart, and that the results stay.
+#include "engine/autograd/ops.h"
+#include "engine/autograd/session.h"
+#include "engine/op/batch_norm_pool.h"
+#include "engine/op/maxpool2x2.h"
+#include "engine/op/pointwise.h"
+#include "kernels/register.h"
+#include "tests/support/compare.h"
+#include "tests/support/random.h"
+#include "unet/trainer.h"
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <catch2/catch.hpp>
+
+using namespace unetd;
+
+namespace {
+
+constexpr const char* no_fusion = "batch_norm_apply_pool=none,batch_norm_pool_grad=none";
+
+// How often a session runs each problem.
+using Counts = std::map<std::string, int>;
+Counts counts_of(const Session& session) {
+  Counts counts;
+  for (const auto& node : session.report()) ++counts[node.problem];
+  return counts;
+}
+bool fused_forward(Counts counts) {
+  CHECK(counts["batch_norm_apply_pool"] + counts["maxpool2x2"] == 1);
+  CHECK(counts["maxpool2x2"] == counts["batch_norm_apply"]);
+  return counts["batch_norm_apply_pool"] == 1;
+}
+bool fused_backward(Counts counts) {
+  CHECK(counts["batch_norm_pool_grad"] + counts["maxpool2x2_grad"] == 1);
+  CHECK(counts["maxpool2x2_grad"] == counts["batch_norm_grad"]);
+  return counts["batch_norm_pool_grad"] == 1;
+}
+
+// One level of a UNet with odd sides: batch norm, the pooled image, and a use of the skip. y comes
+// of both.
+struct Level {
+  enum class Use : uint8_t { before_pooling, behind_pooling, twice };
+  static constexpr Shape shape{2, 7, 9, 16};
+
+  Graph g;
+  Value x, dy, skip, pooled, y;
+  std::vector<Value> vectors;  // gamma, beta, running mean, running variance
+
+  explicit Level(Use use = Use::behind_pooling, bool relu = true) {
+    register_kernels();
+    x = g.input(shape, DType::f32, "x");
+    for (const char* name : {"gamma", "beta", "running_mean", "running_var"}) {
+      vectors.push_back(g.input(vector_shape(shape.c), DType::f32, name));
+    }
+    for (const Value v : {x, vectors[0], vectors[1]}) g.require_grad(v);
+    skip = batch_norm(g, x, {vectors[0], vectors[1], vectors[2], vectors[3]}, {.relu = relu});
+    Value used;
+    if (use != Use::behind_pooling) used = sigmoid(g, skip);
+    pooled = max_pool2x2(g, skip);
+    if (use == Use::behind_pooling) used = sigmoid(g, skip);
+    if (use == Use::twice) used = add(g, used, softmax(g, skip));
+    y = concat_channels(g, used, pad2d(g, upsample2x(g, pooled, true), {0, 1, 0, 1}));
+    g.mark_output(y);
+  }
+  void differentiate() {
+    dy = g.input(g.info(y).shape, DType::f32, "dy");
+    g.backward(y, dy);
+    for (const Value v : {x, vectors[0], vectors[1]}) g.mark_output(g.grad(v));
+  }
+
+  // The value that the only node of a problem writes.
+  Value result_of(std::string_view problem, size_t output = 0) const {
+    for (const auto& node : g.nodes()) {
+      if (node->problem() == problem) return node->out[output];
+    }
+    throw Error(str("no node of ", problem));
+  }
+
+  Session session(DeviceType device, const std::string& choice = {}) const {
+    return {g, {.device = device, .kernels = KernelChoice(choice), .separate = true}};
+  }
+  // `results` after a run.
+  std::vector<Tensor> run(Session& session, const std::vector<Value>& results) const {
+    session.write(x, random_image(shape, 1));
+    for (size_t i = 0; i < vectors.size(); ++i) {
+      session.write(vectors[i], random_image(vector_shape(shape.c), 2 + i));
+    }
+    if (dy) session.write(dy, random_image(g.info(dy).shape, 9));
+    session.run();
+    std::vector<Tensor> all;
+    for (const Value v : results) all.push_back(session.read(v));
+    return all;
+  }
+  // Are they, on every device, what nodes of their own give? `expect` looks at the nodes.
+  void check(const std::vector<Value>& results,
+             const std::function<void(const Counts&)>& expect) const {
+    for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+      INFO(name_of(device));
+      Session plain = session(device, no_fusion), free = session(device);
+      CHECK_FALSE(fused_forward(counts_of(plain)));
+      expect(counts_of(free));
+      const std::vector<Tensor> want = run(plain, results), got = run(free, results);
+      for (size_t i = 0; i < results.size(); ++i) {
+        INFO(g.info(results[i]).name);
+        CHECK(difference(got[i], want[i], tolerance(DType::f32, shape.pixels())).empty());
+      }
+    }
+  }
+  std::vector<Value> gradients() const {
+    return {g.grad(x), g.grad(vectors[0]), g.grad(vectors[1])};
+  }
+};
+
+UNetConfig small_unet(DType compute) {
+  UNetConfig c;
+  c.in_channels = 3;
+  c.classes = 3;
+  c.width = 8;
+  c.depth = 2;
+  c.compute = compute;
+  return c;
+}
+
+struct Course {
+  Counts counts;
+  std::vector<double> loss;
+};
+Course train(const std::string& device, DType compute, const std::string& choice) {
+  const Shape shape{2, 14, 10, 3};  // odd below
+  Config config;
+  config.runtime.device = device;
+  config.runtime.kernels = choice;
+  config.optimizer.lr = 1e-3;
+  constexpr int steps = 4;
+  Trainer trainer(config, small_unet(compute), shape, steps, {});
+  const Tensor image = random_image(shape, 1);
+  Tensor labels({shape.n, shape.h, shape.w, 1}, DType::u8);
+  for (size_t i = 0; i < labels.span<uint8_t>().size(); ++i) {
+    labels.span<uint8_t>()[i] = static_cast<uint8_t>(i % 3);
+  }
+  Course course{counts_of(trainer.session()), {}};
+  for (int step = 0; step < steps; ++step) course.loss.push_back(trainer.train(image, labels).loss);
+  return course;
+}
+
+}  // namespace
+
+TEST_CASE("a network trains with fused nodes as it does without", "[fusion]") {
+  register_kernels();
+  const int depth = static_cast<int>(small_unet(DType::f32).depth);
+  struct Case {
+    const char* device;
+    DType compute;
+    double apart;
+  };
+  for (const Case& c : {Case{"cpu", DType::f32, 1e-5}, Case{"simt", DType::f32, 1e-5},
+                        Case{"simt", DType::bf16, 1e-2}}) {
+    INFO(c.device << " " << name_of(c.compute));
+    Course fused = train(c.device, c.compute, ""), plain = train(c.device, c.compute, no_fusion);
+    CHECK(fused.counts["batch_norm_apply_pool"] == depth);
+    CHECK(fused.counts["batch_norm_pool_grad"] == depth);
+    for (const char* part : {"maxpool2x2", "maxpool2x2_grad", "add"}) {
+      CHECK(fused.counts[part] == 0);
+      CHECK(plain.counts[part] == depth);
+    }
+    CHECK(fused.counts["batch_norm_apply"] + depth == plain.counts["batch_norm_apply"]);
+    CHECK(fused.counts["batch_norm_grad"] + depth == plain.counts["batch_norm_grad"]);
+    CHECK(plain.counts["batch_norm_apply_pool"] + plain.counts["batch_norm_pool_grad"] == 0);
+    for (size_t i = 0; i < plain.loss.size(); ++i) {
+      CHECK(fused.loss[i] == Approx(plain.loss[i]).epsilon(c.apart));
+    }
+    CHECK(plain.loss.back() != plain.loss.front());
+  }
+}
+
+TEST_CASE("gradients are fused in whatever order they were added", "[fusion]") {
+  for (const Level::Use use : {Level::Use::before_pooling, Level::Use::behind_pooling}) {
+    INFO("use " << static_cast<int>(use));
+    Level level(use);
+    level.differentiate();
+    level.check(level.gradients(), [](const Counts& counts) {
+      CHECK(fused_forward(counts));
+      CHECK(fused_backward(counts));
+    });
+  }
+}
+
+TEST_CASE("a skip that is read, or read out, is written all the same", "[fusion]") {
+  Level level;
+  level.g.mark_output(level.skip);
+  level.g.mark_output(level.pooled);
+  level.check({level.skip, level.pooled, level.y},
+              [](const Counts& counts) { CHECK(fused_forward(counts)); });
+}
+
+TEST_CASE("values that are read elsewhere are not fused away", "[fusion]") {
+  const auto not_backward = [](const Counts& counts) {
+    CHECK_FALSE(fused_backward(counts));
+    CHECK_FALSE(fused_forward(counts));  // the gradient reads where the maxima are
+  };
+  SECTION("the places of the maxima as an output") {
+    Level level;
+    const Value argmax = level.result_of(MaxPool2x2::name, 1);
+    level.g.mark_output(argmax);
+    level.check({argmax}, [](const Counts& counts) { CHECK_FALSE(fused_forward(counts)); });
+  }
+  SECTION("the gradient of the skip as an output") {
+    Level level;
+    level.differentiate();
+    level.g.mark_output(level.g.grad(level.skip));
+    level.check({level.g.grad(level.skip)}, not_backward);
+  }
+  SECTION("the gradient of the skip by another node") {
+    Level level;
+    level.differentiate();
+    const Value more = relu(level.g, level.g.grad(level.skip));
+    level.g.mark_output(more);
+    level.check({more}, not_backward);
+  }
+  SECTION("the gradient that comes from pooling by another node") {
+    Level level;
+    level.differentiate();
+    const Value more = relu(level.g, level.result_of(MaxPool2x2Grad::name));
+    level.g.mark_output(more);
+    level.check({more}, not_backward);
+  }
+  SECTION("the gradient that comes from pooling by the first of two sums") {
+    Level level(Level::Use::twice);  // (softmax + pooling) + sigmoid
+    level.differentiate();
+    level.check(level.gradients(), not_backward);
+  }
+}
+
+TEST_CASE("batch norm without ReLU is left alone", "[fusion]") {
+  Level level(Level::Use::behind_pooling, /*relu=*/false);
+  level.differentiate();
+  level.check(level.gradients(), [](const Counts& counts) {
+    CHECK_FALSE(fused_forward(counts));
+    CHECK_FALSE(fused_backward(counts));
+  });
+}
+
+TEST_CASE("a fusion is switched off by its name or by one of its parts", "[fusion]") {
+  Level level;
+  level.differentiate();
+  const auto fused = [&](const std::string& choice) {
+    const Counts counts = counts_of(level.session(DeviceType::simt, choice));
+    return std::pair{fused_forward(counts), fused_backward(counts)};
+  };
+  CHECK(fused("") == std::pair{true, true});
+  CHECK(fused("batch_norm_apply_pool=none") == std::pair{false, true});
+  CHECK(fused("batch_norm_apply_pool=-cuda") == std::pair{false, true});
+  CHECK(fused("maxpool2x2=cuda") == std::pair{false, true});
+  // Then the gradient reads where the maxima are.
+  CHECK(fused("batch_norm_pool_grad=none") == std::pair{false, false});
+  CHECK(fused("add=cuda") == std::pair{false, false});
+  // Others are not meant.
+  CHECK(fused("relu=cuda,*=-onednn") == std::pair{true, true});
+  CHECK(fused("batch_norm_apply_pool=cuda") == std::pair{true, true});
+  CHECK_THROWS_WITH(level.session(DeviceType::simt, "batch_norm_pool_grad=abacus"),
+                    Catch::Contains("batch_norm_pool_grad on simt: there is no 'abacus'"));
+}
+
+TEST_CASE("the reference fuses only what it would compute anyway", "[fusion]") {
+  Level level;
+  level.differentiate();
+  const auto fused = [&](const std::string& choice) {
+    const Counts counts = counts_of(level.session(DeviceType::cpu, choice));
+    return std::pair{fused_forward(counts), fused_backward(counts)};
+  };
+  CHECK(fused("*=ref") == std::pair{true, true});
+  auto& list = impls<BatchNormPoolGrad>(DeviceType::cpu);
+  if (list.front().name == "ref") return;  // a processor without AVX2
+  const auto before = list;
+  list.erase(list.begin(), list.end() - 1);
+  const auto by_default = fused(""), forced = fused("batch_norm_pool_grad=ref");
+  list = before;
+  CHECK(by_default == std::pair{false, false});
+  CHECK(forced == std::pair{true, true});
+}
+
+TEST_CASE("what is fused away takes no memory", "[fusion]") {
+  Level level;
+  level.differentiate();
+  const SessionOptions plain{.device = DeviceType::simt, .kernels = KernelChoice(no_fusion)};
+  const size_t image = static_cast<size_t>(Level::shape.count()) * sizeof(float);
+  const size_t without = Session(level.g, plain).memory().sum;
+  const size_t with = Session(level.g, {.device = DeviceType::simt}).memory().sum;
+  CHECK(with + 2 * image <= without);  // the gradient that comes from pooling, and the sum
+}
