@@ -1,7 +1,7 @@
 #include "io/build_store.h"
 
 #include "engine/base/error.h"
-#include "io/pixel_type.h"
+#include "engine/base/pixel_type.h"
 
 #include <algorithm>
 #include <cmath>

@@ -3,7 +3,7 @@
 #include "engine/base/error.h"
 #include "engine/base/log.h"
 #include "io/gdal.h"
-#include "io/pixel_type.h"
+#include "engine/base/pixel_type.h"
 
 #include <algorithm>
 #include <cctype>

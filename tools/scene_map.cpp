@@ -55,12 +55,12 @@ io::TilePlan SceneMapper::plan(const io::Grid& grid) const {
 
 void SceneMapper::map(const io::Scene& scene, const io::MapSink& sink,
                       const io::Progress& progress) {
-  const io::Normalisation normalisation = model_.normalisation.for_scene(scene.bands());
+  const std::vector<BandConstants> constants =
+      model_.normalisation.for_scene(scene.bands()).constants();
   const bool exact = model_.config.inference.stitch == Config::Stitch::exact;
   const io::Grid& grid = scene.grid();
   const auto predict = [&](const Tensor& raw, const Tensor& valid, const io::Window& w) {
-    Tensor image(raw.shape(), DType::f32);
-    normalisation.apply(raw, valid, image.span<float>().data());
+    const Images image(raw, valid, constants);
     const ScenePlace place = exact ? ScenePlace{w.y, w.x, grid.height, grid.width} : ScenePlace{};
     return logits_ ? predictor_.logits(image, place)
                    : predictor_.probabilities(image, model_.independent(), views_, place);

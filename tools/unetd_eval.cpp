@@ -53,10 +53,10 @@ cli::Spec spec() {
 }
 
 // The class of each pixel of a batch, by the network turned as often as the settings ask.
-std::vector<uint8_t> predict(Predictor& predictor, const ModelFile& model, const Tensor& image) {
+std::vector<uint8_t> predict(Predictor& predictor, const ModelFile& model, const Images& images) {
   constexpr int views[] = {1, 4, 8};
   const int turns = views[static_cast<size_t>(model.config.inference.tta)];
-  return predicted_classes(predictor.probabilities(image, model.independent(), turns), 0.5F);
+  return predicted_classes(predictor.probabilities(images, model.independent(), turns), 0.5F);
 }
 
 // The page of --report.
@@ -65,6 +65,7 @@ void write_page(const Args& args, const ModelFile& model, const io::PatchStore& 
   const std::vector<int64_t> patches =
       report::choose_patches(store, io::parse_split(args.text("--split")));
   const auto result = to_json(scores(confusion), confusion, store.schema().classes);
+  const std::vector<BandConstants> constants = model.normalisation.constants();
   report::write_report(args.path("--report"),
                        {.model = args.text("--model"),
                         .store = args.text("--data"),
@@ -72,17 +73,17 @@ void write_page(const Args& args, const ModelFile& model, const io::PatchStore& 
                         .scores = result,
                         .config = to_yaml(model.config),
                         .data = store.schema(),
-                        .samples = report::draw_samples(store, patches, model.normalisation,
-                                                        [&](const Tensor& image) {
-                                                          return predict(predictor, model, image);
-                                                        })});
+                        .samples = report::draw_samples(store, patches, [&](const io::Raster& p) {
+                          return predict(predictor, model, {p.image, p.valid, constants});
+                        })});
 }
 
 Confusion score_store(const Args& args, const ModelFile& model) {
   const io::PatchStore store = io::PatchStore::open(args.path("--data"));
   check_store(model, store.schema(), args.text("--data"));
   io::LoaderOptions options = io::LoaderOptions::evaluation(model.config.training.batch);
-  io::Loader loader(store, io::parse_split(args.text("--split")), model.normalisation, options);
+  io::Loader loader(store, io::parse_split(args.text("--split")), options);
+  const std::vector<BandConstants> constants = model.normalisation.constants();
   Predictor predictor(model.params, model.unet,
                       {.device = open_device(model.config.runtime.device),
                        .kernels = KernelChoice(model.config.runtime.kernels)});
@@ -90,7 +91,8 @@ Confusion score_store(const Args& args, const ModelFile& model) {
   cli::Progress progress("scoring", loader.batches_per_epoch(), "batches");
   for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {
     const io::Batch batch = loader.next();
-    confusion.add(batch.label.span<uint8_t>(), predict(predictor, model, batch.image));
+    confusion.add(batch.label.span<uint8_t>(),
+                  predict(predictor, model, {batch.image, batch.valid, constants}));
     progress.update(i + 1);
   }
   if (args.has("--report")) write_page(args, model, store, predictor, confusion);

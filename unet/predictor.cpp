@@ -16,51 +16,61 @@ Predictor::Predictor(const Params& trained, const UNetConfig& model, SessionOpti
   check_precision(model, options_.device);
 }
 
-Predictor::Recorded& Predictor::recorded(Shape image, const ScenePlace& place) {
+Predictor::Recorded& Predictor::recorded(const Images& images, const ScenePlace& place) {
   // Only bilinear networks look at the scene: others share sessions between scenes.
   const bool windowed = model_.bilinear && place.scene_h != 0;
-  const auto key = std::make_tuple(image.n, image.h, image.w, windowed ? place.scene_h : 0,
-                                   windowed ? place.scene_w : 0);
+  const Shape& s = images.shape();
+  const Key key{s.n,         s.h, s.w, windowed ? place.scene_h : 0, windowed ? place.scene_w : 0,
+                images.raw()};
   if (const auto known = recorded_.find(key); known != recorded_.end()) return known->second;
   constexpr size_t most = 8;  // sessions hold memory: a run over many scenes must not pile them up
   if (recorded_.size() >= most) recorded_.clear();
   Recorded r;
   Graph g;
-  r.image = g.input(image, DType::f32, "image");
+  r.input = record_input(g, s, images.raw(), /*labelled=*/false, model_.compute);
   SceneWindow window;
   if (windowed) {
     r.origin = g.input({1, 1, 1, 2}, DType::i32, "origin", Kind::dense);
     window = {place.scene_h, place.scene_w, 1, r.origin};
   }
-  r.logits = unet(g, params_, model_, r.image, Mode::folded, window);
+  r.logits = unet(g, params_, model_, r.input.image, Mode::folded, window);
   g.mark_output(r.logits);
   r.session = with_remedy("lower inference.tile, or training.batch to score a store",
                           [&] { return std::make_unique<Session>(g, options_); });
   return recorded_.emplace(key, std::move(r)).first->second;
 }
 
-Tensor Predictor::logits(const Tensor& image, const ScenePlace& place) {
-  UNETD_CHECK(image.shape().c == model_.in_channels, "the network takes ", model_.in_channels,
-              " bands, the image has ", image.shape().c);
+Tensor Predictor::logits(const Images& images, const ScenePlace& place) {
+  UNETD_CHECK(images.shape().c == model_.in_channels, "the network takes ", model_.in_channels,
+              " bands, the image has ", images.shape().c);
   const bool aligned = place.y % model_.stride() == 0 && place.x % model_.stride() == 0;
   UNETD_CHECK(aligned, "tile at ", place.x, ",", place.y, " is off the network's grid of ",
               model_.stride(), " pixels");
-  Recorded& r = recorded(image.shape(), place);
+  Recorded& r = recorded(images, place);
   if (r.origin) {
     const int32_t origin[2] = {static_cast<int32_t>(place.y), static_cast<int32_t>(place.x)};
     r.session->write_dense(r.origin, std::as_bytes(std::span(origin)));
   }
-  r.session->write(r.image, image);
+  write_input(*r.session, r.input, images);
   r.session->run();
   return r.session->read(r.logits);
 }
 
-Tensor Predictor::probabilities(const Tensor& image, bool independent, int views,
+// Turned on the host, tiles that are not square as well, which no draw may transpose.
+Tensor Predictor::turned_logits(const Images& images, int symmetry) {
+  const Tensor samples = apply_symmetry(*images.samples, symmetry);
+  if (!images.raw()) return logits(samples);
+  const Tensor valid = apply_symmetry(*images.valid, symmetry);
+  return logits({samples, valid, images.bands});
+}
+
+Tensor Predictor::probabilities(const Images& images, bool independent, int views,
                                 const ScenePlace& place) {
-  UNETD_CHECK(views == 1 || place.scene_h == 0, "a turned tile has no place in its scene");
-  Tensor sum = to_probabilities(logits(image, place), independent);
+  UNETD_CHECK(views == 1 || (place.scene_h == 0 && images.draws == nullptr),
+              "a turned tile has no place in its scene");
+  Tensor sum = to_probabilities(logits(images, place), independent);
   for (int symmetry = 1; symmetry < views; ++symmetry) {
-    const Tensor turned = logits(apply_symmetry(image, symmetry));
+    const Tensor turned = turned_logits(images, symmetry);
     const Tensor back = undo_symmetry(to_probabilities(turned, independent), symmetry);
     const auto from = back.span<float>();
     const auto to = sum.span<float>();
@@ -102,14 +112,15 @@ namespace {
 template <class Source>
 Tensor rearrange(const Tensor& image, int64_t height, int64_t width, Source&& source) {
   const Shape s = image.shape();
-  Tensor result({s.n, height, width, s.c}, DType::f32);
-  const float* from = image.span<float>().data();
-  float* to = result.span<float>().data();
+  Tensor result({s.n, height, width, s.c}, image.dtype());
+  const int64_t pixel = s.c * static_cast<int64_t>(size_of(image.dtype()));
+  const auto* from = static_cast<const std::byte*>(image.data());
+  auto* to = static_cast<std::byte*>(result.data());
   for (int64_t n = 0; n < s.n; ++n) {
     for (int64_t h = 0; h < height; ++h) {
-      for (int64_t w = 0; w < width; ++w, to += s.c) {
+      for (int64_t w = 0; w < width; ++w, to += pixel) {
         const auto [y, x] = source(h, w);
-        std::copy_n(from + ((n * s.h + y) * s.w + x) * s.c, s.c, to);
+        std::copy_n(from + ((n * s.h + y) * s.w + x) * pixel, pixel, to);
       }
     }
   }

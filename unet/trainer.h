@@ -5,6 +5,7 @@
 #include "engine/autograd/session.h"
 #include "engine/op/optimizer.h"
 #include "unet/config.h"
+#include "unet/input.h"
 #include "unet/metrics.h"
 #include "unet/model.h"
 
@@ -36,20 +37,19 @@ struct StepResult {
 class Trainer {
  public:
   // `batch` is the shape of every image tensor; `steps` the length of the schedule; `class_weights`
-  // one factor a class for the configured loss, or empty for none.
+  // one factor a class for the configured loss, or empty for none; `raw` the type of the samples
+  // trained on, or none where images come normalised.
   Trainer(const Config& config, const UNetConfig& model, Shape batch, int64_t steps,
-          std::span<const float> class_weights);
+          std::span<const float> class_weights, std::optional<DType> raw = {});
 
-  // One optimiser step. image: f32 (n, h, w, c) normalised; labels: u8 (n, h, w, 1), 255 ignored.
+  // One optimiser step. labels: u8 (n, h, w, 1), 255 ignored, turned along with raw images.
   // Throws Error when loss or gradient are not finite, naming the step; the parameters are then
   // those before it. In f16 only when the gradient stays so however small the loss scale becomes.
-  StepResult train(const Tensor& image, const Tensor& labels);
+  StepResult train(const Images& images, const Tensor& labels);
 
   // Adds the predictions for a batch of any size to the confusion matrix and returns the mean loss
   // over its valid pixels. Uses the moving average of the parameters where there is one.
-  double evaluate(const Tensor& image, const Tensor& labels, Confusion& confusion);
-  // Logits of the network that evaluate() scores.
-  Tensor predict(const Tensor& image);
+  double evaluate(const Images& images, const Tensor& labels, Confusion& confusion);
 
   int64_t step() const { return step_; }
   void set_step(int64_t step) { step_ = step; }
@@ -72,11 +72,13 @@ class Trainer {
  private:
   struct Recorded {  // a graph's session with the values that are read or written
     std::unique_ptr<Session> session;
-    Value image, labels, weights, scalars, logits, loss, norm;
+    NetworkInput input;
+    Value weights, scalars, logits, loss, norm;
     Shape shape;
+    std::optional<DType> raw;
   };
-  std::unique_ptr<Recorded> record_training(Shape batch);
-  Recorded& evaluation(Shape batch);
+  std::unique_ptr<Recorded> record_training(Shape batch, std::optional<DType> raw);
+  Recorded& evaluation(const Images& images);
   SessionOptions session_options() const;
   OptimizerScalars scalars() const;
 

@@ -13,6 +13,7 @@ void register_kernels() {
   register_shape_ops();
   register_loss();
   register_optimizer();
+  register_prepare_patches();
 }
 
 }  // namespace unetd::ref

@@ -30,6 +30,10 @@ void with_element(DType dtype, F&& f) {
       return f(f16{});
     case DType::i32:
       return f(int32_t{});
+    case DType::i16:
+      return f(int16_t{});
+    case DType::u16:
+      return f(uint16_t{});
     default:
       UNETD_CHECK(dtype == DType::u8, "element type ", name_of(dtype));
       return f(uint8_t{});
