@@ -2,8 +2,8 @@
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
+#include "engine/base/pixel_type.h"
 #include "io/label_sources.h"
-#include "io/pixel_type.h"
 
 #include <algorithm>
 #include <cmath>

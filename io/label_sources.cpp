@@ -1,8 +1,8 @@
 #include "io/label_sources.h"
 
 #include "engine/base/error.h"
+#include "engine/base/pixel_type.h"
 #include "io/gdal.h"
-#include "io/pixel_type.h"
 
 #include <algorithm>
 #include <string>

@@ -4,12 +4,12 @@
 #include "engine/base/rng.h"
 
 #include <algorithm>
+#include <cmath>
 #include <condition_variable>
-#include <cstring>
 #include <exception>
 #include <map>
 #include <mutex>
-#include <numeric>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -21,37 +21,53 @@ namespace {
 // augmentation.
 constexpr uint64_t order_stream = uint64_t{1} << 63;
 
-// Where row r, column c of a square crop lies in its patch: start + r * row_step + c * column_step.
-// The eight symmetries of the square are steps of either sign, along either axis.
-struct Cut {
-  int64_t start = 0, row_step = 0, column_step = 1;
-};
-
-Cut draw_cut(Rng& rng, int64_t patch, int64_t side, const Augmentation& augmentation) {
-  const auto room = static_cast<uint32_t>(patch - side + 1);
-  const int64_t x = room > 1 ? rng.below(room) : 0, y = room > 1 ? rng.below(room) : 0;
-  Cut cut{y * patch + x, patch, 1};
-  const auto flip = [&](int64_t& step) {
-    cut.start += (side - 1) * step;
-    step = -step;
-  };
-  if (augmentation.flips) {
+// Two mirror images and a transposition, each applied to what the draws before it made.
+int32_t draw_symmetry(Rng& rng, const Augmentation& a) {
+  bool columns = false, rows = false, transposed = false;
+  if (a.flips) {
     const uint32_t bits = rng.below(4);
-    if ((bits & 1) != 0) flip(cut.column_step);
-    if ((bits & 2) != 0) flip(cut.row_step);
+    columns = (bits & 1) != 0;
+    rows = (bits & 2) != 0;
   }
-  if (augmentation.quarter_turns) {
+  if (a.quarter_turns) {
     const uint32_t turns = rng.below(4);
     if ((turns & 2) != 0) {
-      flip(cut.column_step);
-      flip(cut.row_step);
+      columns = !columns;
+      rows = !rows;
     }
-    if ((turns & 1) != 0) {  // a transposition and a flip make a quarter turn
-      std::swap(cut.row_step, cut.column_step);
-      flip(cut.column_step);
+    if ((turns & 1) != 0) {  // a transposition and a mirror image make a quarter turn
+      transposed = true;
+      std::swap(columns, rows);
+      columns = !columns;
     }
   }
-  return cut;
+  return (columns ? 1 : 0) | (rows ? 2 : 0) | (transposed ? transposing : 0);
+}
+
+// An erased rectangle inside the patch, of sides that are all equally likely.
+void draw_rectangle(Rng& rng, const Augmentation& a, int64_t side, PatchDraw& draw) {
+  if (a.erasing <= 0 || rng.uniform() >= static_cast<float>(a.erasing)) return;
+  const auto most =
+      std::clamp<int64_t>(std::lround(a.erased_side * static_cast<double>(side)), 1, side);
+  const auto within = [&](int64_t n) {
+    return static_cast<int32_t>(rng.below(static_cast<uint32_t>(n)));
+  };
+  draw.height = 1 + within(most);
+  draw.width = 1 + within(most);
+  draw.top = within(side - draw.height + 1);
+  draw.left = within(side - draw.width + 1);
+}
+
+void draw_bands(Rng& rng, const Augmentation& a, std::span<BandDraw> bands) {
+  const auto shift = [&](double most) {
+    const auto end = static_cast<float>(most);
+    return most > 0 ? rng.uniform(-end, end) : 0.0F;
+  };
+  const float brightness = shift(a.brightness);
+  for (BandDraw& band : bands) {
+    band.offset = brightness + shift(a.band_noise);
+    if (a.band_dropout > 0 && rng.uniform() < static_cast<float>(a.band_dropout)) band.kept = 0;
+  }
 }
 
 }  // namespace
@@ -61,7 +77,7 @@ LoaderOptions LoaderOptions::training(int64_t batch, uint64_t seed) {
   o.batch = batch;
   o.shuffle = true;
   o.seed = seed;
-  o.augmentation = {true, true};
+  o.augmentation = {.flips = true, .quarter_turns = true};
   return o;
 }
 
@@ -75,12 +91,11 @@ LoaderOptions LoaderOptions::evaluation(int64_t batch) {
 // Threads take the numbers of batches in turn and put what they make (or the exception they met)
 // into `ready`; the consumer takes them out in order. A number counts batches from epoch 0 on.
 struct Loader::State {
-  State(const PatchStore& from, Split of, Normalisation with, const LoaderOptions& how);
+  State(const PatchStore& from, Split of, const LoaderOptions& how);
   ~State() { stop(); }
 
   const PatchStore& store;
   const std::vector<int64_t>& patches;
-  const Normalisation normalisation;
   const LoaderOptions options;
   const int64_t side;
   const int64_t per_epoch;
@@ -105,15 +120,12 @@ struct Loader::State {
   void stop();
 };
 
-Loader::State::State(const PatchStore& from, Split of, Normalisation with, const LoaderOptions& how)
+Loader::State::State(const PatchStore& from, Split of, const LoaderOptions& how)
     : store(from),
       patches(from.indices(of)),
-      normalisation(std::move(with)),
       options(how),
       side(how.crop == 0 ? from.schema().patch : how.crop),
       per_epoch(count_batches()) {
-  UNETD_CHECK(normalisation.bands() == std::ssize(store.schema().bands), "normalisation of ",
-              normalisation.bands(), " bands");
   UNETD_CHECK(options.rank >= 0 && options.rank < options.world, "rank ", options.rank, " of ",
               options.world);
   const std::string where =
@@ -144,32 +156,44 @@ std::vector<int64_t> Loader::State::order(int64_t epoch) const {
   return order;
 }
 
-// Crops, turns and normalises one patch into its place in the batch.
+// Copies a crop of one patch into its place in the batch, and draws what is done to it. What is
+// switched off draws no number.
 void Loader::State::fill(int64_t patch, int64_t epoch, int64_t slot, Batch& batch) const {
   const StoreSchema& schema = store.schema();
   const PatchView view = store.view(patch);
   Rng rng(options.seed, static_cast<uint64_t>(epoch) << 32 | static_cast<uint64_t>(patch));
-  const Cut cut = draw_cut(rng, schema.patch, side, options.augmentation);
-  const int64_t bands = normalisation.bands(), pixels = side * side;
-  const int64_t pixel_bytes = bands * static_cast<int64_t>(size_of(schema.dtype));
-  float* image = batch.image.span<float>().data() + slot * pixels * bands;
-  uint8_t* label = batch.label.span<uint8_t>().data() + slot * pixels;
+  const auto room = static_cast<uint32_t>(schema.patch - side + 1);
+  const int64_t left = room > 1 ? rng.below(room) : 0, top = room > 1 ? rng.below(room) : 0;
+  const size_t bands = schema.bands.size(), place = static_cast<size_t>(slot);
+  PatchDraw& draw = batch.draws.patches[place];
+  draw.symmetry = draw_symmetry(rng, options.augmentation);
+  draw_rectangle(rng, options.augmentation, side, draw);
+  draw_bands(rng, options.augmentation, std::span(batch.draws.bands).subspan(place * bands, bands));
+  const auto pixel = static_cast<int64_t>(size_of(schema.dtype)) * std::ssize(schema.bands);
+  auto* const image = static_cast<std::byte*>(batch.image.data());
+  uint8_t* const valid = batch.valid.span<uint8_t>().data();
+  uint8_t* const label = batch.label.span<uint8_t>().data();
   for (int64_t row = 0; row < side; ++row) {
-    const int64_t start = cut.start + row * cut.row_step;
-    normalisation.apply(view.image + start * pixel_bytes, schema.dtype,
-                        view.valid == nullptr ? nullptr : view.valid + start, side, cut.column_step,
-                        image + row * side * bands);
-    for (int64_t column = 0; column < side; ++column)
-      label[row * side + column] = view.label[start + column * cut.column_step];
+    const int64_t from = (top + row) * schema.patch + left, to = (slot * side + row) * side;
+    std::copy_n(view.image + from * pixel, side * pixel, image + to * pixel);
+    std::copy_n(view.label + from, side, label + to);
+    if (view.valid == nullptr) {
+      std::fill_n(valid + to, side, uint8_t{1});
+    } else {
+      std::copy_n(view.valid + from, side, valid + to);
+    }
   }
 }
 
 Batch Loader::State::make(int64_t number, const std::vector<int64_t>& order) const {
+  const StoreSchema& schema = store.schema();
   Batch batch;
   batch.epoch = number / per_epoch;
   batch.position = number % per_epoch;
-  batch.image = Tensor({options.batch, side, side, normalisation.bands()}, DType::f32);
+  batch.image = Tensor({options.batch, side, side, std::ssize(schema.bands)}, schema.dtype);
+  batch.valid = Tensor({options.batch, side, side, 1}, DType::u8);
   batch.label = Tensor({options.batch, side, side, 1}, DType::u8);
+  batch.draws = Draws::none(options.batch, std::ssize(schema.bands));
   const int64_t first = (batch.position * options.world + options.rank) * options.batch;
   batch.filled = std::clamp<int64_t>(std::ssize(order) - first, 0, options.batch);
   for (int64_t slot = 0; slot < batch.filled; ++slot)
@@ -218,9 +242,8 @@ void Loader::State::stop() {
   ready.clear();
 }
 
-Loader::Loader(const PatchStore& store, Split split, const Normalisation& normalisation,
-               const LoaderOptions& options)
-    : state_(std::make_unique<State>(store, split, normalisation, options)) {}
+Loader::Loader(const PatchStore& store, Split split, const LoaderOptions& options)
+    : state_(std::make_unique<State>(store, split, options)) {}
 Loader::Loader(Loader&&) noexcept = default;
 Loader& Loader::operator=(Loader&&) noexcept = default;
 Loader::~Loader() = default;

@@ -1,7 +1,6 @@
 #include "io/normalise.h"
 
 #include "engine/base/error.h"
-#include "io/pixel_type.h"
 
 #include <algorithm>
 
@@ -85,31 +84,17 @@ Normalisation Normalisation::for_scene(std::span<const SceneBand> bands) const {
   return n;
 }
 
-void Normalisation::apply(const void* raw, DType dtype, const uint8_t* valid, int64_t pixels,
-                          int64_t step, float* out) const {
-  const int64_t channels = bands();
-  const std::vector<float> s(shift.begin(), shift.end()), k(scale.begin(), scale.end());
-  with_pixel_type(dtype, [&](auto zero) {
-    const auto* from = static_cast<const decltype(zero)*>(raw);
-    for (int64_t i = 0; i < pixels; ++i, out += channels) {
-      if (valid != nullptr && valid[i * step] == 0) {
-        std::fill_n(out, channels, 0.0F);
-        continue;
-      }
-      const auto* x = from + i * step * channels;
-      for (int64_t c = 0; c < channels; ++c)
-        out[c] = (static_cast<float>(x[c]) - s[static_cast<size_t>(c)]) * k[static_cast<size_t>(c)];
-      if (!clip) continue;
-      for (int64_t c = 0; c < channels; ++c)
-        out[c] = std::clamp(out[c], static_cast<float>((*clip)[0]), static_cast<float>((*clip)[1]));
-    }
-  });
-}
-
-void Normalisation::apply(const Tensor& raw, const Tensor& valid, float* out) const {
-  UNETD_CHECK(raw.shape().c == bands(), "normalisation of ", bands(), " bands for ", raw.shape());
-  UNETD_CHECK(valid.count() == raw.shape().pixels(), "valid ", valid.shape(), " for ", raw.shape());
-  apply(raw.data(), raw.dtype(), valid.span<uint8_t>().data(), raw.shape().pixels(), 1, out);
+std::vector<BandConstants> Normalisation::constants() const {
+  std::vector<BandConstants> all;
+  for (size_t b = 0; b < shift.size(); ++b) {
+    BandConstants& band = all.emplace_back();
+    band.shift = static_cast<float>(shift[b]);
+    band.scale = static_cast<float>(scale[b]);
+    if (!clip) continue;
+    band.low = static_cast<float>((*clip)[0]);
+    band.high = static_cast<float>((*clip)[1]);
+  }
+  return all;
 }
 
 std::string Normalisation::to_json() const {

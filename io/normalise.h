@@ -1,9 +1,11 @@
 // Normalisation: what turns stored samples into the numbers the network sees, y = (x - shift) *
-// scale per band. It is fitted on the training patches, travels in the checkpoint and is applied in
-// the same way to every scene afterwards. Pixels without data become 0 in all bands.
+// scale per band, clipped where the method says so. It is fitted on the training patches, travels
+// in the checkpoint and is applied in the same way to every scene afterwards: on the device, by
+// `normalised` of engine/tensor/patches.h. Pixels without data become 0 in all bands.
 #pragma once
 
-#include "engine/tensor/tensor.h"
+#include "engine/base/dtype.h"
+#include "engine/tensor/patches.h"
 #include "io/scene.h"
 #include "io/statistics.h"
 
@@ -35,11 +37,8 @@ struct Normalisation {
   // one sensor may store the same reflectance as different numbers.
   Normalisation for_scene(std::span<const SceneBand> bands) const;
 
-  // `pixels` pixels, `step` pixels apart in `raw` and `valid` (all valid if null), to dense f32.
-  void apply(const void* raw, DType dtype, const uint8_t* valid, int64_t pixels, int64_t step,
-             float* out) const;
-  // A whole tensor {n, h, w, bands}; valid is {n, h, w, 1} u8.
-  void apply(const Tensor& raw, const Tensor& valid, float* out) const;
+  // What the device needs, one a band.
+  std::vector<BandConstants> constants() const;
 
   int64_t bands() const { return static_cast<int64_t>(shift.size()); }
   std::string to_json() const;

@@ -1,7 +1,7 @@
 #include "io/scene.h"
 
 #include "engine/base/error.h"
-#include "io/pixel_type.h"
+#include "engine/base/pixel_type.h"
 #include "io/scene_sources.h"
 
 #include <algorithm>

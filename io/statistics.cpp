@@ -1,6 +1,6 @@
 #include "io/statistics.h"
 
-#include "io/pixel_type.h"
+#include "engine/base/pixel_type.h"
 
 #include <algorithm>
 #include <bit>

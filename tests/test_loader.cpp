@@ -1,10 +1,13 @@
 // The loader: batches are a pure function of (seed, epoch, position), whatever the threads do.
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "io/checksum.h"
 #include "io/loader.h"
 #include "tests/support/temp_folder.h"
+#include "unet/predictor.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <set>
@@ -52,19 +55,37 @@ PatchStore make_store(const std::filesystem::path& path, int64_t patches) {
   return PatchStore::open(path);
 }
 
-Normalisation identity() {
-  Normalisation n;
-  n.shift = n.source_offset = {0, 0};
-  n.scale = n.source_scale = {1, 1};
-  return n;
-}
-
 // All bytes of a batch, and where it stands.
 std::string bits(const Batch& b) {
   std::string text = str(b.epoch, ' ', b.position, ' ', b.filled, ' ');
-  text.append(static_cast<const char*>(b.image.data()), b.image.bytes());
-  text.append(static_cast<const char*>(b.label.data()), b.label.bytes());
+  for (const Tensor* t : {&b.image, &b.valid, &b.label})
+    text.append(static_cast<const char*>(t->data()), t->bytes());
+  text.append(reinterpret_cast<const char*>(b.draws.patches.data()),
+              b.draws.patches.size() * sizeof(PatchDraw));
+  text.append(reinterpret_cast<const char*>(b.draws.bands.data()),
+              b.draws.bands.size() * sizeof(BandDraw));
   return text;
+}
+
+// A batch's images and labels once they are turned as its draws say.
+struct Turned {
+  Tensor image, label;
+};
+void turn_patch(const Tensor& from, size_t n, int symmetry, Tensor& to) {
+  const Shape& s = from.shape();
+  Tensor patch({1, s.h, s.w, s.c}, from.dtype());
+  const size_t at = n * patch.bytes();
+  std::memcpy(patch.data(), static_cast<const std::byte*>(from.data()) + at, patch.bytes());
+  const Tensor result = apply_symmetry(patch, symmetry);
+  std::memcpy(static_cast<std::byte*>(to.data()) + at, result.data(), result.bytes());
+}
+Turned turned(const Batch& b) {
+  Turned t{b.image.clone(), b.label.clone()};
+  for (size_t n = 0; n < b.draws.patches.size(); ++n) {
+    turn_patch(b.image, n, b.draws.patches[n].symmetry, t.image);
+    turn_patch(b.label, n, b.draws.patches[n].symmetry, t.label);
+  }
+  return t;
 }
 
 // The patches whose pixels a batch holds.
@@ -89,8 +110,8 @@ TEST_CASE("loader: threads and prefetch do not change a bit", "[io]") {
   const PatchStore store = make_store(folder / "store", 11);
   LoaderOptions single = busy(7);
   single.threads = single.prefetch = 1;
-  Loader a(store, Split::train, identity(), busy(7)), b(store, Split::train, identity(), single);
-  Loader other(store, Split::train, identity(), busy(8));
+  Loader a(store, Split::train, busy(7)), b(store, Split::train, single);
+  Loader other(store, Split::train, busy(8));
   CHECK(a.batches_per_epoch() == 3);
   bool differs = false;
   for (int i = 0; i < 20; ++i) {
@@ -104,7 +125,7 @@ TEST_CASE("loader: threads and prefetch do not change a bit", "[io]") {
 TEST_CASE("loader: a resumed loader goes on with the same bits", "[io]") {
   const TempFolder folder;
   const PatchStore store = make_store(folder / "store", 11);
-  Loader whole(store, Split::train, identity(), busy(3));
+  Loader whole(store, Split::train, busy(3));
   std::vector<std::string> expected;
   std::vector<LoaderState> states;
   for (int i = 0; i < 12; ++i) {
@@ -113,7 +134,7 @@ TEST_CASE("loader: a resumed loader goes on with the same bits", "[io]") {
   }
   CHECK(states[4] == LoaderState{1, 1});
   for (const size_t stop : {size_t{0}, size_t{2}, size_t{3}, size_t{8}}) {
-    Loader resumed(store, Split::train, identity(), busy(3));
+    Loader resumed(store, Split::train, busy(3));
     resumed.next();  // whatever came before is forgotten
     resumed.restore(states[stop]);
     CHECK(resumed.state() == states[stop]);
@@ -127,7 +148,7 @@ TEST_CASE("loader: an epoch has each patch at most once, in an order of its own"
   const TempFolder folder;
   const PatchStore store = make_store(folder / "store", 13);
   LoaderOptions o = LoaderOptions::training(4, 1);
-  Loader loader(store, Split::train, identity(), o);
+  Loader loader(store, Split::train, o);
   std::set<std::vector<int64_t>> orders;
   for (int epoch = 0; epoch < 5; ++epoch) {
     std::vector<int64_t> order;
@@ -148,7 +169,7 @@ TEST_CASE("loader: an epoch has each patch at most once, in an order of its own"
 TEST_CASE("loader: evaluation is one pass in order, the last batch filled up with 255", "[io]") {
   const TempFolder folder;
   const PatchStore store = make_store(folder / "store", 7);
-  Loader loader(store, Split::train, identity(), LoaderOptions::evaluation(3));
+  Loader loader(store, Split::train, LoaderOptions::evaluation(3));
   REQUIRE(loader.batches_per_epoch() == 3);
   for (int pass = 0; pass < 2; ++pass) {
     for (int64_t i = 0; i < 3; ++i) {
@@ -171,16 +192,17 @@ TEST_CASE("loader: crops are squares of the patch, turned in all eight ways, lab
   const PatchStore store = make_store(folder / "store", 4);
   LoaderOptions o = LoaderOptions::training(4, 5);
   o.crop = 4;
-  Loader loader(store, Split::train, identity(), o);
+  Loader loader(store, Split::train, o);
   std::map<std::pair<int64_t, int64_t>, int64_t> ways;
   std::set<std::pair<int64_t, int64_t>> corners;
   for (int i = 0; i < 100; ++i) {
     const Batch batch = loader.next();
+    const Turned patch = turned(batch);
     const std::vector<int64_t> patches = patches_of(batch);
     for (int64_t n = 0; n < 4; ++n) {
       const auto pixel = [&](int64_t row, int64_t column) {
         const auto v =
-            static_cast<int64_t>(batch.image.span<float>()[((n * 4 + row) * 4 + column) * 2]);
+            static_cast<int64_t>(patch.image.span<float>()[((n * 4 + row) * 4 + column) * 2]);
         return (v - 1000 * patches[static_cast<size_t>(n)]) / 20;
       };
       const int64_t down = pixel(1, 0) - pixel(0, 0), right = pixel(0, 1) - pixel(0, 0);
@@ -189,7 +211,7 @@ TEST_CASE("loader: crops are squares of the patch, turned in all eight ways, lab
       for (int64_t p = 0; p < 16; ++p) {
         const int64_t at = pixel(p / 4, p % 4);
         REQUIRE(at == pixel(0, 0) + p / 4 * down + p % 4 * right);
-        REQUIRE(batch.label.span<uint8_t>()[n * 16 + p] ==
+        REQUIRE(patch.label.span<uint8_t>()[n * 16 + p] ==
                 label_at(patches[static_cast<size_t>(n)], at));
         rows.insert(at / side);
         columns.insert(at % side);
@@ -210,13 +232,57 @@ TEST_CASE("loader: without augmentation a patch comes as it is", "[io]") {
   LoaderOptions o = LoaderOptions::training(2, 5);
   o.augmentation = {};
   o.shuffle = false;
-  Loader loader(store, Split::train, identity(), o);
+  Loader loader(store, Split::train, o);
   for (int64_t i = 0; i < 2; ++i) {
     const Batch batch = loader.next();
     for (int64_t p = 0; p < 2 * side * side; ++p)
       REQUIRE(batch.image.span<float>()[2 * p] ==
               sample(2 * i + p / (side * side), p % (side * side), 0));
   }
+}
+
+TEST_CASE("loader: what is switched on is drawn as often and as far as asked for", "[io]") {
+  const TempFolder folder;
+  const PatchStore store = make_store(folder / "store", 40);
+  LoaderOptions o = LoaderOptions::training(40, 3);
+  o.augmentation = {.erasing = 0.25,
+                    .erased_side = 0.5,
+                    .band_dropout = 0.1,
+                    .brightness = 0.5,
+                    .band_noise = 0.125};
+  Loader loader(store, Split::train, o), again(store, Split::train, o);
+  int erased = 0, blanked = 0;
+  float largest = 0, apart = 0;
+  std::set<int32_t> heights, rights;
+  for (int epoch = 0; epoch < 50; ++epoch) {
+    const Batch batch = loader.next();
+    CHECK(bits(again.next()) == bits(batch));
+    for (const PatchDraw& d : batch.draws.patches) {
+      CHECK(d.symmetry == 0);
+      if (d.height == 0) continue;
+      ++erased;
+      heights.insert(d.height);
+      rights.insert(d.left + d.width);
+      CHECK((d.top >= 0 && d.left >= 0 && d.top + d.height <= side));
+    }
+    const std::vector<BandDraw>& bands = batch.draws.bands;
+    REQUIRE(bands.size() == 80);
+    for (size_t i = 0; i < bands.size(); i += 2) {
+      blanked += (bands[i].kept == 0 ? 1 : 0) + (bands[i + 1].kept == 0 ? 1 : 0);
+      largest = std::max(largest, std::abs(bands[i].offset));
+      apart = std::max(apart, std::abs(bands[i].offset - bands[i + 1].offset));
+    }
+  }
+  CHECK(std::abs(erased - 500) < 100);
+  CHECK(std::abs(blanked - 400) < 100);
+  CHECK(heights == std::set<int32_t>{1, 2, 3});
+  CHECK(*rights.rbegin() == side);
+  CHECK((largest > 0.5F && largest <= 0.625F));
+  CHECK((apart > 0.125F && apart <= 0.25F));
+  o.augmentation = {};
+  const Draws none = Draws::none(40, 2), drawn = Loader(store, Split::train, o).next().draws;
+  CHECK(drawn.patches == none.patches);
+  CHECK(drawn.bands == none.bands);
 }
 
 TEST_CASE("loader: ranks share every global batch", "[io]") {
@@ -228,8 +294,8 @@ TEST_CASE("loader: ranks share every global batch", "[io]") {
   one.world = other.world = 2;
   other.rank = 1;
   alone.batch = 4;
-  Loader a(store, Split::train, identity(), one), b(store, Split::train, identity(), other);
-  Loader c(store, Split::train, identity(), alone);
+  Loader a(store, Split::train, one), b(store, Split::train, other);
+  Loader c(store, Split::train, alone);
   CHECK(a.batches_per_epoch() == 3);
   for (int i = 0; i < 7; ++i) {
     std::vector<int64_t> together = patches_of(a.next());
@@ -238,16 +304,44 @@ TEST_CASE("loader: ranks share every global batch", "[io]") {
   }
 }
 
-TEST_CASE("loader: samples come normalised", "[io]") {
+TEST_CASE("loader: validity comes along, and padding is without data", "[io]") {
   const TempFolder folder;
-  const PatchStore store = make_store(folder / "store", 2);
-  Normalisation n = identity();
-  n.shift = {10, 0};
-  n.scale = {0.5, 2};
-  Loader loader(store, Split::train, n, LoaderOptions::evaluation(2));
+  StoreSchema schema;
+  schema.patch = side;
+  schema.bands = {{"B02", {}, 1, 0}};
+  schema.classes = {{0, "a"}, {1, "b"}};
+  schema.sources = {{}};
+  PatchStoreWriter writer(folder / "store", schema, true);
+  Raster raster{Tensor({1, side, side, 1}, DType::u16), Tensor({1, side, side, 1}, DType::u8)};
+  for (uint16_t p = 0; p < side * side; ++p) {
+    raster.image.span<uint16_t>()[p] = static_cast<uint16_t>(60000 + p);
+    raster.valid.span<uint8_t>()[p] = p % 5 == 0 ? 0 : 1;
+  }
+  writer.add({0, {0, 0, side, side}, Split::train}, raster, Tensor({1, side, side, 1}, DType::u8));
+  writer.finish();
+  const PatchStore store = PatchStore::open(folder / "store");
+  Loader loader(store, Split::train, LoaderOptions::evaluation(2));
   const Batch batch = loader.next();
-  CHECK(batch.image.span<float>()[6] == (sample(0, 3, 0) - 10) / 2);
-  CHECK(batch.image.span<float>()[7] == sample(0, 3, 1) * 2);
+  for (size_t p = 0; p < side * side; ++p) {
+    REQUIRE(batch.image.span<uint16_t>()[p] == 60000 + p);
+    REQUIRE(batch.valid.span<uint8_t>()[p] == (p % 5 == 0 ? 0 : 1));
+    REQUIRE(batch.label.span<uint8_t>()[p] == (p % 5 == 0 ? 255 : 0));
+    REQUIRE(batch.valid.span<uint8_t>()[side * side + p] == 0);
+  }
+}
+
+// What a run is resumed with must not change from version to version either.
+TEST_CASE("loader: the patches, crops and turns of a seed are what they always were", "[io]") {
+  const TempFolder folder;
+  const PatchStore store = make_store(folder / "store", 11);
+  Loader loader(store, Split::train, busy(7));
+  uint32_t sum = 0;
+  for (int i = 0; i < 6; ++i) {
+    const Turned batch = turned(loader.next());
+    sum = crc32(std::as_bytes(batch.image.span<float>()), sum);
+    sum = crc32(std::as_bytes(batch.label.span<uint8_t>()), sum);
+  }
+  CHECK(sum == 0x36F371A3U);
 }
 
 TEST_CASE("loader: what a thread meets comes out of next()", "[io]") {
@@ -258,7 +352,7 @@ TEST_CASE("loader: what a thread meets comes out of next()", "[io]") {
   bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 1);
   write_file(shard, bytes);
   const PatchStore store = PatchStore::open(folder / "store");
-  Loader loader(store, Split::train, identity(), busy(1));
+  Loader loader(store, Split::train, busy(1));
   for (int i = 0; i < 2; ++i)
     CHECK_THROWS_WITH(loader.next(), Contains("checksum") && Contains("shard-00000"));
   CHECK(loader.state() == LoaderState{});
@@ -267,9 +361,7 @@ TEST_CASE("loader: what a thread meets comes out of next()", "[io]") {
 TEST_CASE("loader: splits and options that give no batch are refused", "[io]") {
   const TempFolder folder;
   const PatchStore store = make_store(folder / "store", 5);
-  const auto make = [&](Split split, const LoaderOptions& o) {
-    return Loader(store, split, identity(), o);
-  };
+  const auto make = [&](Split split, const LoaderOptions& o) { return Loader(store, split, o); };
   CHECK_THROWS_WITH(make(Split::test, LoaderOptions::evaluation(1)), Contains("test split"));
   CHECK_THROWS_WITH(make(Split::train, LoaderOptions::training(6, 0)), Contains("5 patches"));
   LoaderOptions o = LoaderOptions::training(1, 0);

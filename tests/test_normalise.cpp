@@ -3,7 +3,6 @@
 #include "io/checksum.h"
 #include "io/normalise.h"
 
-#include <array>
 #include <cmath>
 #include <span>
 #include <string>
@@ -34,9 +33,7 @@ TEST_CASE("normalisation: each method does what its name says", "[io]") {
     const Normalisation n = Normalisation::fit(method, dtype, {&band, 1}, {&s, 1});
     const Normalisation copy = Normalisation::from_json(n.to_json());
     CHECK(copy == n);
-    float out = 0;
-    copy.apply(&value, dtype, nullptr, 1, 1, &out);
-    return out;
+    return normalised(static_cast<float>(value), copy.constants().front());
   };
   CHECK(apply(Method::none, DType::u16, calibrated, uint16_t{1234}) == 1234);
   CHECK(apply(Method::scale, DType::u16, plain, uint16_t{5000}) == Approx(0.5));
@@ -66,25 +63,28 @@ TEST_CASE("normalisation: the same ground gives the same numbers, however it is 
   for (const Method method : {Method::scale, Method::zscore}) {
     const Normalisation n = Normalisation::fit(method, DType::u16, {&old_baseline, 1}, {&s, 1});
     const Normalisation other = n.for_scene({&new_baseline, 1});
-    const uint16_t before = 2345, after = 3345;
-    float a = 0, b = 0;
-    n.apply(&before, DType::u16, nullptr, 1, 1, &a);
-    other.apply(&after, DType::u16, nullptr, 1, 1, &b);
-    CHECK(a == Approx(b).epsilon(1e-6));
+    const float before = normalised(2345, n.constants().front());
+    const float after = normalised(3345, other.constants().front());
+    CHECK(before == Approx(after).epsilon(1e-6));
   }
 }
 
-TEST_CASE("normalisation: pixels without data become zero in all bands", "[io]") {
+TEST_CASE("normalisation: values are clipped where there is a clip, and only there", "[io]") {
   Normalisation n;
-  n.shift = {5, 5};
-  n.scale = {1, 1};
-  Tensor raw({1, 1, 2, 2}, DType::f32), valid({1, 1, 2, 1}, DType::u8);
-  raw.span<float>()[0] = std::nanf("");
-  raw.span<float>()[1] = 3;
-  valid.span<uint8_t>()[1] = 1;
-  std::array<float, 4> out{9, 9, 9, 9};
-  n.apply(raw, valid, out.data());
-  CHECK(out == std::array<float, 4>{0, 0, -5, -5});
+  n.shift = {5, 7};
+  n.scale = {0.5, -2};
+  const std::vector<BandConstants> free = n.constants();
+  REQUIRE(free.size() == 2);
+  CHECK(normalised(1e30F, free[0]) == (1e30F - 5) / 2);
+  CHECK(normalised(-1e30F, free[1]) == 2e30F);
+  CHECK(normalised(INFINITY, free[0]) == INFINITY);
+  CHECK(std::isnan(normalised(NAN, free[0])));
+  n.clip = {-1, 3};
+  const std::vector<BandConstants> clipped = n.constants();
+  CHECK(normalised(6, clipped[0]) == 0.5F);
+  CHECK(normalised(100, clipped[0]) == 3);
+  CHECK(normalised(100, clipped[1]) == -1);
+  CHECK(std::isnan(normalised(NAN, clipped[1])));
 }
 
 }  // namespace

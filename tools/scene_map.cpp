@@ -35,14 +35,8 @@ SessionOptions options_of(const Config& config, bool logits) {
 struct Tiles {
   const io::TilePlan& plan;
   Predictor& predictor;
-  io::Normalisation normalisation;
+  std::vector<BandConstants> bands;
   Outputs outputs;
-
-  Tensor normalised(const Tensor& raw, const Tensor& valid) const {
-    Tensor image(raw.shape(), DType::f32);
-    normalisation.apply(raw, valid, image.span<float>().data());
-    return image;
-  }
 };
 
 class ExactSource final : public io::MapSource {
@@ -51,7 +45,7 @@ class ExactSource final : public io::MapSource {
 
   void add(const Tensor& raw, const Tensor& valid, int64_t tile) override {
     window_ = tiles_.plan.read_window(tile);
-    values_ = tiles_.predictor.predict(tiles_.normalised(raw, valid), tiles_.outputs,
+    values_ = tiles_.predictor.predict({raw, valid, tiles_.bands}, tiles_.outputs,
                                        {window_.y, window_.x, grid_.height, grid_.width});
   }
   Tensor take(const io::Window& part) override { return io::crop(values_, window_, part); }
@@ -74,7 +68,7 @@ class BlendSource final : public io::MapSource {
     // Classes are those of the blended probabilities.
     const Outputs summed =
         tiles_.outputs == Outputs::logits ? Outputs::logits : Outputs::probabilities;
-    tiles_.predictor.blend(tiles_.normalised(raw, valid), summed, views_, band_,
+    tiles_.predictor.blend({raw, valid, tiles_.bands}, summed, views_, band_,
                            {row.write_begin, column.write_begin, row.weights, column.weights});
   }
   Tensor take(const io::Window& part) override {
@@ -130,7 +124,8 @@ Band& SceneMapper::band(const io::TilePlan& plan) {
 void SceneMapper::map(const io::Scene& scene, const io::MapSink& sink,
                       const io::Progress& progress) {
   const io::TilePlan tiling = plan(scene.grid());
-  Tiles tiles{tiling, predictor_, model_.normalisation.for_scene(scene.bands()), outputs_};
+  Tiles tiles{tiling, predictor_, model_.normalisation.for_scene(scene.bands()).constants(),
+              outputs_};
   if (tiling.blended()) {
     BlendSource source(std::move(tiles), views_, band(tiling));
     io::stitch(scene, tiling, source, sink, progress);

@@ -71,6 +71,7 @@ void write_page(const Args& args, const ModelFile& model, const io::PatchStore& 
   const std::vector<int64_t> patches =
       report::choose_patches(store, io::parse_split(args.text("--split")));
   const auto result = to_json(scores(confusion), confusion, store.schema().classes);
+  const std::vector<BandConstants> constants = model.normalisation.constants();
   report::write_report(args.path("--report"),
                        {.model = args.text("--model"),
                         .store = args.text("--data"),
@@ -78,22 +79,24 @@ void write_page(const Args& args, const ModelFile& model, const io::PatchStore& 
                         .scores = result,
                         .config = to_yaml(model.config),
                         .data = store.schema(),
-                        .samples = report::draw_samples(
-                            store, patches, model.normalisation,
-                            [&](const Tensor& image) { return predictor.classes(image, views); })});
+                        .samples = report::draw_samples(store, patches, [&](const io::Raster& p) {
+                          return predictor.classes({p.image, p.valid, constants}, views);
+                        })});
 }
 
 Confusion score_store(const Args& args, const ModelFile& model) {
   const io::PatchStore store = io::PatchStore::open(args.path("--data"));
   check_store(model, store.schema(), args.text("--data"));
   io::LoaderOptions options = io::LoaderOptions::evaluation(model.config.training.batch);
-  io::Loader loader(store, io::parse_split(args.text("--split")), model.normalisation, options);
+  io::Loader loader(store, io::parse_split(args.text("--split")), options);
+  const std::vector<BandConstants> constants = model.normalisation.constants();
   Predictor predictor(model.params, model.unet, session_options(model.config), model.independent());
   ConfusionCounter counter(open_device(model.config.runtime.device), model.unet.classes);
   cli::Progress progress("scoring", loader.batches_per_epoch(), "batches");
   for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {
     const io::Batch batch = loader.next();
-    predictor.count(batch.image, batch.label, views_of(model.config.inference.tta), counter);
+    predictor.count({batch.image, batch.valid, constants}, batch.label,
+                    views_of(model.config.inference.tta), counter);
     progress.update(i + 1);
   }
   const Confusion confusion = counter.take();

@@ -207,7 +207,7 @@ void memory(const Args& args) {
   const auto [h, w] = input_size(args, c);
   const Config config = args.config();
   const Shape batch{config.training.batch, h, w, c.in_channels};
-  Trainer trainer(config, c, batch, 1, {});
+  Trainer trainer(config, c, batch, 1, {}, DType::u16);
   const MemoryReport report = trainer.session().memory();
   const auto mib = [](size_t bytes) { return bytes >> 20; };
   print({{"training_arena_mib", mib(report.arena)},

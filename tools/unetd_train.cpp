@@ -88,8 +88,15 @@ io::LoaderOptions loader_options(const Config& c) {
       io::LoaderOptions::training(c.training.batch, static_cast<uint64_t>(c.training.seed));
   options.crop = c.training.crop;
   options.shuffle = c.training.shuffle;
-  options.augmentation = {c.augmentation.enabled && c.augmentation.flips,
-                          c.augmentation.enabled && c.augmentation.quarter_turns};
+  const auto& a = c.augmentation;
+  options.augmentation = {.flips = a.flips,
+                          .quarter_turns = a.quarter_turns,
+                          .erasing = a.erasing,
+                          .erased_side = a.erased_side,
+                          .band_dropout = a.band_dropout,
+                          .brightness = a.brightness,
+                          .band_noise = a.band_noise};
+  if (!a.enabled) options.augmentation = {};
   options.threads = static_cast<int>(c.data.threads);
   return options;
 }
@@ -105,18 +112,19 @@ class Run {
         normalisation_(io::Normalisation::fit(
             static_cast<io::Normalisation::Method>(config.normalisation.method), schema_.dtype,
             schema_.bands, schema_.statistics)),
+        constants_(normalisation_.constants()),
         model_(unet_config(config, static_cast<int64_t>(schema_.bands.size()),
                            static_cast<int64_t>(schema_.classes.size()))),
-        training_(store, io::Split::train, normalisation_, loader_options(config)),
+        training_(store, io::Split::train, loader_options(config)),
         steps_(config.training.steps > 0 ? config.training.steps
                                          : config.training.epochs * training_.batches_per_epoch()),
         trainer_(config, model_, batch_shape(), steps_,
-                 class_weights(config, schema_, model_.classes)),
+                 class_weights(config, schema_, model_.classes), schema_.dtype),
         log_(folder_, schema_.classes) {
     if (!store.indices(io::Split::valid).empty()) {
       io::LoaderOptions options = io::LoaderOptions::evaluation(config.training.batch);
       options.threads = static_cast<int>(config.data.threads);
-      validation_.emplace(store, io::Split::valid, normalisation_, options);
+      validation_.emplace(store, io::Split::valid, options);
     }
   }
 
@@ -195,7 +203,11 @@ class Run {
     const bool profiled = trainer_.step() % profile_every == warm_up;
     trainer_.session().set_profiling(profiled);
     profiled_steps_ += profiled ? 1 : 0;
-    return trainer_.train(batch.image, batch.label);
+    return trainer_.train(images_of(batch), batch.label);
+  }
+
+  Images images_of(const io::Batch& batch) const {
+    return {batch.image, batch.valid, constants_, &batch.draws};
   }
 
   Params stored_params(const std::string& name) const {
@@ -207,8 +219,9 @@ class Run {
   std::vector<report::Sample> samples(io::Split split, const Params& params) const {
     Predictor predictor(params, model_, session_options(config_));
     return report::draw_samples(
-        store_, report::choose_patches(store_, split), normalisation_,
-        [&](const Tensor& image) { return predictor.predict(image, Outputs::classes); });
+        store_, report::choose_patches(store_, split), [&](const io::Raster& patch) {
+          return predictor.predict({patch.image, patch.valid, constants_}, Outputs::classes);
+        });
   }
 
   Shape batch_shape() const {
@@ -234,7 +247,7 @@ class Run {
       const auto labels = batch.label.span<uint8_t>();
       const auto valid = static_cast<double>(
           labels.size() - std::count(labels.begin(), labels.end(), io::ignore_label));
-      loss += valid * trainer_.evaluate(batch.image, batch.label);
+      loss += valid * trainer_.evaluate(images_of(batch), batch.label);
       pixels += valid;
     }
     return loss / std::max(pixels, 1.0);
@@ -271,6 +284,7 @@ class Run {
   const io::PatchStore& store_;
   const io::StoreSchema& schema_;
   io::Normalisation normalisation_;
+  std::vector<BandConstants> constants_;
   UNetConfig model_;
   io::Loader training_;
   std::optional<io::Loader> validation_;

@@ -75,6 +75,9 @@ struct Config {
   } schedule;
   struct Augmentation {
     bool enabled = true, flips = true, quarter_turns = true;
+    double erasing = 0, erased_side = 0.3;
+    double band_dropout = 0;
+    double brightness = 0, band_noise = 0;
     bool operator==(const Augmentation&) const = default;
   } augmentation;
   struct Normalise {

@@ -242,11 +242,22 @@ std::vector<Key> data_keys() {
       boolean("augmentation.flips", UNETD_MEMBER(augmentation.flips), "random mirror images"),
       boolean("augmentation.quarter_turns", UNETD_MEMBER(augmentation.quarter_turns),
               "random turns by 90 degrees"),
+      number("augmentation.erasing", UNETD_MEMBER(augmentation.erasing), fraction,
+             "share of the patches of which a random rectangle is erased: its image is 0, its "
+             "labels are ignored"),
+      number("augmentation.erased_side", UNETD_MEMBER(augmentation.erased_side), fraction,
+             "longest side of that rectangle, as a share of the patch's"),
+      number("augmentation.band_dropout", UNETD_MEMBER(augmentation.band_dropout), fraction,
+             "share of a patch's bands that are set to 0"),
+      number("augmentation.brightness", UNETD_MEMBER(augmentation.brightness), any_from(0),
+             "most that all bands of a patch are shifted by together, after normalisation"),
+      number("augmentation.band_noise", UNETD_MEMBER(augmentation.band_noise), any_from(0),
+             "most that each band of a patch is shifted by on its own, after normalisation"),
       choice("normalisation.method", UNETD_MEMBER(normalisation.method),
              {"none", "scale", "zscore", "percentile"},
              "how raw values become the network's input; the constants come from the patch store"),
       number("data.threads", UNETD_MEMBER(data.threads), Range{1, 256},
-             "background threads that read and augment patches")};
+             "background threads that read and crop patches")};
 }
 
 std::vector<Key> inference_keys() {

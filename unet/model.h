@@ -44,9 +44,9 @@ enum class Mode : uint8_t {
   folded,      // batch norm folded into convolutions with bias and ReLU (fold_batch_norm)
 };
 
-// Records the network. x: (n, h, w, in_channels); result: logits (n, h, w, classes) of the same
-// size, f32 as x is. `window` (its cell is ignored) says where x lies in a larger scene; it matters
-// for bilinear networks.
+// Records the network. x: (n, h, w, in_channels), f32 or of the storage type; result: logits (n, h,
+// w, classes) of the same size, f32. `window` (its cell is ignored) says where x lies in a larger
+// scene; it matters for bilinear networks.
 Value unet(Graph& g, Params& params, const UNetConfig& c, Value x, Mode mode,
            const SceneWindow& window = {});
 

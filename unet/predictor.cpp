@@ -15,6 +15,28 @@ constexpr float even = 0.5F;  // between probabilities
 
 Shape labels_of(const Shape& image) { return {image.n, image.h, image.w, 1}; }
 
+// Images turned on the host: tiles that are not square as well, which no draw may transpose.
+class Turned {
+ public:
+  Turned(const Images& images, int symmetry) : images_(images) {
+    UNETD_CHECK(images.draws == nullptr, "drawn images are not turned again");
+    if (symmetry == 0) return;
+    samples_ = apply_symmetry(*images.samples, symmetry);
+    images_.samples = &samples_;
+    if (images.valid == nullptr) return;
+    valid_ = apply_symmetry(*images.valid, symmetry);
+    images_.valid = &valid_;
+  }
+  Turned(const Turned&) = delete;
+  Turned& operator=(const Turned&) = delete;
+
+  const Images& images() const { return images_; }
+
+ private:
+  Tensor samples_, valid_;
+  Images images_;
+};
+
 }  // namespace
 
 Predictor::Predictor(const Params& trained, const UNetConfig& model, SessionOptions options,
@@ -26,14 +48,15 @@ Predictor::Predictor(const Params& trained, const UNetConfig& model, SessionOpti
   check_precision(model, options_.device);
 }
 
-Predictor::Recorded& Predictor::recorded(const Shape& image, const ScenePlace& place,
+Predictor::Recorded& Predictor::recorded(const Images& images, const ScenePlace& place,
                                          Purpose purpose, const Buffer* target, const Tail& tail) {
+  const Shape image = images.shape();
   UNETD_CHECK(image.c == model_.in_channels, "the network takes ", model_.in_channels,
               " bands, the image has ", image.c);
   // Only bilinear networks look at the scene: others share sessions between scenes.
   const bool windowed = model_.bilinear && place.scene_h != 0;
   const Key key(image.n, image.h, image.w, windowed ? place.scene_h : 0,
-                windowed ? place.scene_w : 0, purpose, target);
+                windowed ? place.scene_w : 0, images.raw(), purpose, target);
   if (const auto known = recorded_.find(key); known != recorded_.end()) return known->second;
   // Sessions hold memory: a run over many scenes must not pile them up, nor those of old bands.
   constexpr size_t most = 8;
@@ -44,20 +67,20 @@ Predictor::Recorded& Predictor::recorded(const Shape& image, const ScenePlace& p
   if (recorded_.size() >= most) recorded_.clear();
   Recorded r;
   Graph g;
-  r.image = g.input(image, DType::f32, "image");
+  r.input = record_input(g, image, images.raw(), /*labelled=*/false, model_.compute);
   SceneWindow window;
   if (windowed) {
     r.origin = g.input({1, 1, 1, 2}, DType::i32, "origin", Kind::dense);
     window = {place.scene_h, place.scene_w, 1, r.origin};
   }
-  tail(g, r, unet(g, params_, model_, r.image, Mode::folded, window));
+  tail(g, r, unet(g, params_, model_, r.input.image, Mode::folded, window));
   if (r.result) g.mark_output(r.result);
   r.session = with_remedy("lower inference.tile, or training.batch to score a store",
                           [&] { return std::make_unique<Session>(g, options_); });
   return recorded_.emplace(key, std::move(r)).first->second;
 }
 
-void Predictor::run(Recorded& r, const Tensor& image, const ScenePlace& place) {
+void Predictor::run(Recorded& r, const Images& images, const ScenePlace& place) {
   const bool aligned = place.y % model_.stride() == 0 && place.x % model_.stride() == 0;
   UNETD_CHECK(aligned, "tile at ", place.x, ",", place.y, " is off the network's grid of ",
               model_.stride(), " pixels");
@@ -65,7 +88,7 @@ void Predictor::run(Recorded& r, const Tensor& image, const ScenePlace& place) {
     const int32_t origin[2] = {static_cast<int32_t>(place.y), static_cast<int32_t>(place.x)};
     r.session->write_dense(r.origin, std::as_bytes(std::span(origin)));
   }
-  r.session->write(r.image, image);
+  write_input(*r.session, r.input, images);
   r.session->run();
 }
 
@@ -73,24 +96,24 @@ Value Predictor::probabilities(Graph& g, Value logits) const {
   return independent_ || model_.classes == 1 ? sigmoid(g, logits) : softmax(g, logits);
 }
 
-Tensor Predictor::predict(const Tensor& image, Outputs outputs, const ScenePlace& place) {
+Tensor Predictor::predict(const Images& images, Outputs outputs, const ScenePlace& place) {
   constexpr Purpose purposes[] = {Purpose::logits, Purpose::probabilities, Purpose::classes};
-  Recorded& r = recorded(image.shape(), place, purposes[static_cast<size_t>(outputs)], nullptr,
+  Recorded& r = recorded(images, place, purposes[static_cast<size_t>(outputs)], nullptr,
                          [&](Graph& g, Recorded& tail, Value logits) {
                            tail.result = outputs == Outputs::logits    ? logits
                                          : outputs == Outputs::classes ? classify(g, logits, 0)
                                                                        : probabilities(g, logits);
                          });
-  run(r, image, place);
+  run(r, images, place);
   return r.session->read(r.result);
 }
 
-Predictor::Recorded& Predictor::blending(const Shape& image, Outputs outputs, const Band& band) {
+Predictor::Recorded& Predictor::blending(const Images& images, Outputs outputs, const Band& band) {
   UNETD_CHECK(outputs != Outputs::classes, "classes have no mean");
   const bool raw = outputs == Outputs::logits;
-  return recorded(image, {}, raw ? Purpose::blend_logits : Purpose::blend, band.memory(),
+  return recorded(images, {}, raw ? Purpose::blend_logits : Purpose::blend, band.memory(),
                   [&](Graph& g, Recorded& r, Value logits) {
-                    const int64_t side = std::max(image.h, image.w);
+                    const int64_t side = std::max(images.shape().h, images.shape().w);
                     r.placement = {g.input({1, 1, 2, side}, DType::f32, "weights", Kind::dense),
                                    g.input({1, 1, 1, 3}, DType::i32, "place", Kind::dense)};
                     blend_tile(g, raw ? logits : probabilities(g, logits), r.placement,
@@ -98,11 +121,11 @@ Predictor::Recorded& Predictor::blending(const Shape& image, Outputs outputs, co
                   });
 }
 
-void Predictor::blend(const Tensor& image, Outputs outputs, int views, const Band& band,
+void Predictor::blend(const Images& images, Outputs outputs, int views, const Band& band,
                       const TileSpot& spot) {
-  const auto side = static_cast<size_t>(std::max(image.shape().h, image.shape().w));
+  const auto side = static_cast<size_t>(std::max(images.shape().h, images.shape().w));
   UNETD_CHECK(spot.row_weights.size() <= side && spot.column_weights.size() <= side,
-              "weights for a larger tile than ", image.shape());
+              "weights for a larger tile than ", images.shape());
   std::vector<float> weights(2 * side);
   std::ranges::transform(spot.row_weights, weights.begin(),
                          [&](float w) { return w / static_cast<float>(views); });
@@ -110,51 +133,50 @@ void Predictor::blend(const Tensor& image, Outputs outputs, int views, const Ban
   TilePlace place{static_cast<int32_t>(spot.row % band.shape().h),
                   static_cast<int32_t>(spot.column)};
   for (; place.symmetry < views; ++place.symmetry) {
-    const Tensor turned = place.symmetry == 0 ? Tensor() : apply_symmetry(image, place.symmetry);
-    const Tensor& seen = place.symmetry == 0 ? image : turned;
-    Recorded& r = blending(seen.shape(), outputs, band);
+    const Turned turned(images, place.symmetry);
+    Recorded& r = blending(turned.images(), outputs, band);
     r.session->write_dense(r.placement.weights, std::as_bytes(std::span(weights)));
     r.session->write_dense(r.placement.place, std::as_bytes(std::span(&place, 1)));
-    run(r, seen, {});
+    run(r, turned.images(), {});
   }
 }
 
-Band& Predictor::turned(const Tensor& image, int views) {
-  const Shape s = image.shape();
+Band& Predictor::turned(const Images& images, int views) {
+  const Shape s = images.shape();
   const Shape shape{s.n, s.h, s.w, model_.classes};
   if (!band_ || band_->shape() != shape) band_.emplace(options_, shape);
   band_->restart();
   band_->reach(s.h);
   const std::vector<float> ones(static_cast<size_t>(std::max(s.h, s.w)), 1.F);
   const std::span<const float> all(ones);
-  blend(image, Outputs::probabilities, views, *band_,
+  blend(images, Outputs::probabilities, views, *band_,
         {0, 0, all.first(static_cast<size_t>(s.h)), all.first(static_cast<size_t>(s.w))});
   return *band_;
 }
 
-Tensor Predictor::classes(const Tensor& image, int views) {
-  if (views == 1) return predict(image, Outputs::classes);
-  return turned(image, views).take_classes(0, image.shape().h);
+Tensor Predictor::classes(const Images& images, int views) {
+  if (views == 1) return predict(images, Outputs::classes);
+  return turned(images, views).take_classes(0, images.shape().h);
 }
 
-Predictor::Recorded& Predictor::counting(const Shape& image, const ConfusionCounter& counter) {
-  return recorded(image, {}, Purpose::count, counter.memory(),
+Predictor::Recorded& Predictor::counting(const Images& images, const ConfusionCounter& counter) {
+  return recorded(images, {}, Purpose::count, counter.memory(),
                   [&](Graph& g, Recorded& r, Value logits) {
-                    r.labels = g.input(labels_of(image), DType::u8, "labels", Kind::dense);
+                    r.labels = g.input(labels_of(images.shape()), DType::u8, "labels", Kind::dense);
                     counter.record(g, logits, r.labels, 0);
                   });
 }
 
-void Predictor::count(const Tensor& image, const Tensor& labels, int views,
+void Predictor::count(const Images& images, const Tensor& labels, int views,
                       const ConfusionCounter& counter) {
   if (views == 1) {
-    Recorded& r = counting(image.shape(), counter);
+    Recorded& r = counting(images, counter);
     r.session->write(r.labels, labels);
-    return run(r, image, {});
+    return run(r, images, {});
   }
-  const Band& band = turned(image, views);
+  const Band& band = turned(images, views);
   Graph g;
-  const Value truth = g.input(labels_of(image.shape()), DType::u8, "labels", Kind::dense);
+  const Value truth = g.input(labels_of(images.shape()), DType::u8, "labels", Kind::dense);
   counter.record(g, band.sums(g), truth, even);
   Session session(g, options_);
   session.write(truth, labels);
@@ -174,16 +196,17 @@ Tensor apply_symmetry(const Tensor& image, int turned) {
              mirror_rows = (turned & symmetry::rows) != 0,
              transposed = (turned & symmetry::transpose) != 0;
   const int64_t height = transposed ? s.w : s.h, width = transposed ? s.h : s.w;
-  Tensor result({s.n, height, width, s.c}, DType::f32);
-  const float* from = image.span<float>().data();
-  float* to = result.span<float>().data();
+  Tensor result({s.n, height, width, s.c}, image.dtype());
+  const int64_t pixel = s.c * static_cast<int64_t>(size_of(image.dtype()));
+  const auto* from = static_cast<const std::byte*>(image.data());
+  auto* to = static_cast<std::byte*>(result.data());
   for (int64_t n = 0; n < s.n; ++n) {
     for (int64_t h = 0; h < height; ++h) {
-      for (int64_t w = 0; w < width; ++w, to += s.c) {
+      for (int64_t w = 0; w < width; ++w, to += pixel) {
         const int64_t down = mirror_rows ? height - 1 - h : h,
                       along = mirror_columns ? width - 1 - w : w;
         const int64_t y = transposed ? along : down, x = transposed ? down : along;
-        std::copy_n(from + ((n * s.h + y) * s.w + x) * s.c, s.c, to);
+        std::copy_n(from + ((n * s.h + y) * s.w + x) * pixel, pixel, to);
       }
     }
   }

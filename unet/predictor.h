@@ -6,6 +6,7 @@
 #include "engine/autograd/session.h"
 #include "unet/band.h"
 #include "unet/confusion_counter.h"
+#include "unet/input.h"
 #include "unet/model.h"
 
 #include <functional>
@@ -33,23 +34,24 @@ class Predictor {
   Predictor(const Params& trained, const UNetConfig& model, SessionOptions options,
             bool independent = false);
 
-  // Of normalised images f32 (n, h, w, c): logits and probabilities are f32 (n, h, w, classes), the
-  // classes u8 (n, h, w, 1), no_class (engine/op/classify.h) where a logit is not a number.
-  Tensor predict(const Tensor& image, Outputs outputs, const ScenePlace& place = {});
-  Tensor logits(const Tensor& image, const ScenePlace& place = {}) {
-    return predict(image, Outputs::logits, place);
+  // Of images (n, h, w, c): logits and probabilities are f32 (n, h, w, classes), the classes u8
+  // (n, h, w, 1), no_class (engine/op/classify.h) where a logit is not a number.
+  Tensor predict(const Images& images, Outputs outputs, const ScenePlace& place = {});
+  Tensor logits(const Images& images, const ScenePlace& place = {}) {
+    return predict(images, Outputs::logits, place);
   }
 
   // Adds logits or probabilities of a tile to the band, which must reach it: their mean over the
   // first `views` of the eight flips and turns (4: flips only, 8: all). Such tiles have no place in
-  // their scene.
-  void blend(const Tensor& image, Outputs outputs, int views, const Band& band,
+  // their scene, and images no draws.
+  void blend(const Images& images, Outputs outputs, int views, const Band& band,
              const TileSpot& spot);
 
   // The classes of whole images by the mean probabilities over so many views.
-  Tensor classes(const Tensor& image, int views);
+  Tensor classes(const Images& images, int views);
   // Counts them against labels u8 (n, h, w, 1).
-  void count(const Tensor& image, const Tensor& labels, int views, const ConfusionCounter& counter);
+  void count(const Images& images, const Tensor& labels, int views,
+             const ConfusionCounter& counter);
 
   const UNetConfig& model() const { return model_; }
   const SessionOptions& options() const { return options_; }
@@ -60,20 +62,23 @@ class Predictor {
   enum class Purpose : uint8_t { logits, probabilities, classes, blend_logits, blend, count };
   struct Recorded {
     std::unique_ptr<Session> session;
-    Value image, origin, result, labels;
+    NetworkInput input;
+    Value origin, result, labels;
     TilePlacement placement;
   };
-  // Image shape, scene size, what the graph ends in, and the memory that it adds to.
-  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, Purpose, const Buffer*>;
+  // Image shape, scene size, type of raw samples, what the graph ends in, and the memory that it
+  // adds to.
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, std::optional<DType>, Purpose,
+                         const Buffer*>;
   // Records what follows on the logits.
   using Tail = std::function<void(Graph& g, Recorded& r, Value logits)>;
-  Recorded& recorded(const Shape& image, const ScenePlace& place, Purpose purpose,
+  Recorded& recorded(const Images& images, const ScenePlace& place, Purpose purpose,
                      const Buffer* target, const Tail& tail);
-  void run(Recorded& r, const Tensor& image, const ScenePlace& place);
+  void run(Recorded& r, const Images& images, const ScenePlace& place);
   Value probabilities(Graph& g, Value logits) const;
-  Recorded& blending(const Shape& image, Outputs outputs, const Band& band);
-  Recorded& counting(const Shape& image, const ConfusionCounter& counter);
-  Band& turned(const Tensor& image, int views);
+  Recorded& blending(const Images& images, Outputs outputs, const Band& band);
+  Recorded& counting(const Images& images, const ConfusionCounter& counter);
+  Band& turned(const Images& images, int views);
 
   UNetConfig model_;
   SessionOptions options_;
@@ -85,7 +90,7 @@ class Predictor {
 };
 
 // The image turned by one of the eight symmetries of the square (engine/op/blend_tile.h), of which
-// BlendTile is the inverse. f32 (n, h, w, c).
+// BlendTile is the inverse. Tensors (n, h, w, c) of any type.
 Tensor apply_symmetry(const Tensor& image, int turned);
 
 }  // namespace unetd

@@ -56,7 +56,7 @@ struct OptimizerRecorder {
 }  // namespace
 
 Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int64_t steps,
-                 std::span<const float> class_weights)
+                 std::span<const float> class_weights, std::optional<DType> raw)
     : config_(config),
       model_(model),
       device_(open_device(config.runtime.device)),
@@ -83,7 +83,7 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
     set_loss_scale(first_loss_scale);
   }
   restart_average();
-  training_ = with_remedy(smaller_batch, [&] { return record_training(batch); });
+  training_ = with_remedy(smaller_batch, [&] { return record_training(batch, raw); });
 }
 
 void Trainer::restart_average() {
@@ -116,23 +116,21 @@ Params Trainer::inference_params() const {
   return params_.with_buffers(optimizer_.average, optimizer_.average_statistics);
 }
 
-std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch) {
+std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch, std::optional<DType> raw) {
   auto r = std::make_unique<Recorded>();
-  r->shape = batch;
   Graph g;
-  r->image = g.input(batch, DType::f32, "image");
-  r->labels = g.input({batch.n, batch.h, batch.w, 1}, DType::u8, "labels", Kind::dense);
+  r->input = record_input(g, batch, raw, /*labelled=*/true, model_.compute);
   r->scalars = g.input({1, 1, 1, scalar_count}, DType::f32, "scalars", Kind::dense);
   if (!class_weights_.empty()) {
     r->weights = g.input({1, 1, 1, model_.classes}, DType::f32, "class_weights");
   }
-  const Value logits = unet(g, params_, model_, r->image, Mode::training);
+  const Value logits = unet(g, params_, model_, r->input.image, Mode::training);
   Value scale;
   if (optimizer_.loss_scale) {
     scale =
         g.external(optimizer_.loss_scale, 0, {1, 1, 1, loss_scale_count}, DType::f32, "loss_scale");
   }
-  r->loss = segmentation_loss(g, logits, r->labels, r->weights, config_, scale);
+  r->loss = segmentation_loss(g, logits, r->input.labels, r->weights, config_, scale);
   g.backward(r->loss);
 
   const int64_t all = params_.trained_elements(), filters = params_.weight_elements();
@@ -173,12 +171,11 @@ OptimizerScalars Trainer::scalars() const {
           static_cast<float>(std::sqrt(1 - std::pow(o.beta2, t))), static_cast<float>(ema)};
 }
 
-StepResult Trainer::train(const Tensor& image, const Tensor& labels) {
+StepResult Trainer::train(const Images& images, const Tensor& labels) {
   Session& session = *training_->session;
   const OptimizerScalars now = scalars();
   session.write_dense(training_->scalars, std::as_bytes(std::span(&now, 1)));
-  session.write(training_->image, image);
-  session.write(training_->labels, labels);
+  write_input(session, training_->input, images, labels);
   session.run();
   const std::vector<double> measured = session.scalars({training_->loss, training_->norm});
   const StepResult result{measured[0], measured[1], now.learning_rate};
@@ -196,28 +193,29 @@ StepResult Trainer::train(const Tensor& image, const Tensor& labels) {
   return result;
 }
 
-Trainer::Recorded& Trainer::evaluation(Shape batch) {
-  if (evaluation_ && evaluation_->shape == batch) return *evaluation_;
+Trainer::Recorded& Trainer::evaluation(const Images& images) {
+  const Shape shape = images.shape();
+  const std::optional<DType> raw = images.raw();
+  if (evaluation_ && evaluation_->shape == shape && evaluation_->raw == raw) return *evaluation_;
   evaluation_.reset();  // gives its arena back before the next is taken
   auto r = std::make_unique<Recorded>();
-  r->shape = batch;
+  r->shape = shape;
+  r->raw = raw;
   Graph g;
-  r->image = g.input(batch, DType::f32, "image");
-  r->labels = g.input({batch.n, batch.h, batch.w, 1}, DType::u8, "labels", Kind::dense);
+  r->input = record_input(g, shape, raw, /*labelled=*/true, model_.compute);
   Params params = inference_params();
-  const Value logits = unet(g, params, model_, r->image, Mode::evaluation);
-  counter_.record(g, logits, r->labels, 0);
-  r->loss = segmentation_loss(g, logits, r->labels, {}, config_);
+  const Value logits = unet(g, params, model_, r->input.image, Mode::evaluation);
+  counter_.record(g, logits, r->input.labels, 0);
+  r->loss = segmentation_loss(g, logits, r->input.labels, {}, config_);
   r->session = with_remedy(smaller_batch,
                            [&] { return std::make_unique<Session>(g, session_options(config_)); });
   evaluation_ = std::move(r);
   return *evaluation_;
 }
 
-double Trainer::evaluate(const Tensor& image, const Tensor& labels) {
-  Recorded& r = evaluation(image.shape());
-  r.session->write(r.image, image);
-  r.session->write(r.labels, labels);
+double Trainer::evaluate(const Images& images, const Tensor& labels) {
+  Recorded& r = evaluation(images);
+  write_input(*r.session, r.input, images, labels);
   r.session->run();
   return r.session->scalar(r.loss);
 }

@@ -6,6 +6,7 @@
 #include "engine/op/optimizer.h"
 #include "unet/config.h"
 #include "unet/confusion_counter.h"
+#include "unet/input.h"
 #include "unet/model.h"
 
 #include <memory>
@@ -36,18 +37,19 @@ struct StepResult {
 class Trainer {
  public:
   // `batch` is the shape of every image tensor; `steps` the length of the schedule; `class_weights`
-  // one factor a class for the configured loss, or empty for none.
+  // one factor a class for the configured loss, or empty for none; `raw` the type of the samples
+  // trained on, or none where images come normalised.
   Trainer(const Config& config, const UNetConfig& model, Shape batch, int64_t steps,
-          std::span<const float> class_weights);
+          std::span<const float> class_weights, std::optional<DType> raw = {});
 
-  // One optimiser step. image: f32 (n, h, w, c) normalised; labels: u8 (n, h, w, 1), 255 ignored.
+  // One optimiser step. labels: u8 (n, h, w, 1), 255 ignored, turned along with raw images.
   // Throws Error when loss or gradient are not finite, naming the step; the parameters are then
   // those before it. In f16 only when the gradient stays so however small the loss scale becomes.
-  StepResult train(const Tensor& image, const Tensor& labels);
+  StepResult train(const Images& images, const Tensor& labels);
 
   // Counts the predictions for a batch of any size on the device, and returns the mean loss over
   // its valid pixels. Uses the moving average of the parameters where there is one.
-  double evaluate(const Tensor& image, const Tensor& labels);
+  double evaluate(const Images& images, const Tensor& labels);
   // What evaluate() counted since the last call.
   Confusion take_confusion() { return counter_.take(); }
 
@@ -72,11 +74,13 @@ class Trainer {
  private:
   struct Recorded {  // a graph's session with the values that are read or written
     std::unique_ptr<Session> session;
-    Value image, labels, weights, scalars, loss, norm;
+    NetworkInput input;
+    Value weights, scalars, loss, norm;
     Shape shape;
+    std::optional<DType> raw;
   };
-  std::unique_ptr<Recorded> record_training(Shape batch);
-  Recorded& evaluation(Shape batch);
+  std::unique_ptr<Recorded> record_training(Shape batch, std::optional<DType> raw);
+  Recorded& evaluation(const Images& images);
   OptimizerScalars scalars() const;
 
   Config config_;

@@ -55,6 +55,17 @@ struct Padding {
 };
 Value pad2d(Graph& g, Value x, const Padding& amounts);
 
+// Raw patches and what is needed to make them the network's input: the dense buffers of
+// PreparePatches (engine/op/prepare_patches.h). `labels` may be absent.
+struct RawPatches {
+  Value samples, valid, bands, draws, band_draws, labels;
+};
+// The image in f32, bf16 or f16, and the labels turned alike. It has no gradient.
+struct PreparedPatches {
+  Value image, labels;
+};
+PreparedPatches prepare_patches(Graph& g, const RawPatches& raw, DType image);
+
 // Mean losses over the valid pixels (engine/op/loss.h): a scalar value from logits and dense u8
 // labels of one channel. `weights` may be absent. `loss_scale`, a LossScale (engine/op/optimizer.h)
 // or absent, multiplies the gradient and not the value.

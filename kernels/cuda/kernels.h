@@ -57,6 +57,7 @@ void register_loss();
 void register_maxpool2x2();
 void register_optimizer();
 void register_pointwise();
+void register_prepare_patches();
 void register_shape_ops();
 void register_upsample2x();
 

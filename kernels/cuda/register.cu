@@ -17,6 +17,7 @@ void register_kernels() {
   register_maxpool2x2();
   register_optimizer();
   register_pointwise();
+  register_prepare_patches();
   register_shape_ops();
   register_upsample2x();
 }

@@ -15,6 +15,7 @@ void register_kernels() {
   register_optimizer();
   register_classify();
   register_blend_tile();
+  register_prepare_patches();
 }
 
 }  // namespace unetd::ref

@@ -21,5 +21,6 @@ void register_upsample2x();
 void register_shape_ops();
 void register_loss();
 void register_optimizer();
+void register_prepare_patches();
 
 }  // namespace unetd::ref

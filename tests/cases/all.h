@@ -12,6 +12,7 @@
 #include "tests/cases/maxpool2x2.h"
 #include "tests/cases/optimizer.h"
 #include "tests/cases/pointwise.h"
+#include "tests/cases/prepare_patches.h"
 #include "tests/cases/shape_ops.h"
 #include "tests/cases/upsample2x.h"
 
@@ -26,7 +27,7 @@ using AllProblems =
                ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, MaxPool2x2,
                MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels, SplitChannels, Pad2d,
                CrossEntropy, BceWithLogits, GlobalNorm, ScaleGradient, GradientFactor, AdamW, Ema,
-               Cast, Classify, ConfusionMatrix, BlendTile>;
+               Cast, Classify, ConfusionMatrix, BlendTile, PreparePatches>;
 
 // visit.template operator()<P>() for every problem.
 template <class Visit>

@@ -32,6 +32,10 @@ void with_element(DType dtype, F&& f) {
       return f(int32_t{});
     case DType::i64:
       return f(int64_t{});
+    case DType::i16:
+      return f(int16_t{});
+    case DType::u16:
+      return f(uint16_t{});
     default:
       UNETD_CHECK(dtype == DType::u8, "element type ", name_of(dtype));
       return f(uint8_t{});

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <span>
 
@@ -48,12 +49,18 @@ Tensor shrunk(Tensor picture, int64_t most) {
   return small;
 }
 
-Tensor normalised(const io::StoreSchema& schema, const io::PatchView& view,
-                  const io::Normalisation& normalisation) {
-  Tensor image({1, schema.patch, schema.patch, normalisation.bands()}, DType::f32);
-  normalisation.apply(view.image, schema.dtype, view.valid, schema.patch * schema.patch, 1,
-                      image.span<float>().data());
-  return image;
+io::Raster raster_of(const io::StoreSchema& schema, const io::PatchView& view) {
+  const int64_t side = schema.patch;
+  io::Raster patch{Tensor({1, side, side, std::ssize(schema.bands)}, schema.dtype),
+                   Tensor({1, side, side, 1}, DType::u8)};
+  std::memcpy(patch.image.data(), view.image, patch.image.bytes());
+  const auto valid = patch.valid.span<uint8_t>();
+  if (view.valid == nullptr) {
+    std::ranges::fill(valid, uint8_t{1});
+  } else {
+    std::copy_n(view.valid, valid.size(), valid.begin());
+  }
+  return patch;
 }
 
 std::string worst_mistake(const Confusion& confusion, const std::vector<io::ClassInfo>& classes) {
@@ -77,13 +84,12 @@ std::string place_of(const io::StoreSchema& schema, int64_t patch) {
   return str(scene.filename().string(), ", column ", record.window.x, ", row ", record.window.y);
 }
 
-Sample draw_sample(const io::PatchStore& store, int64_t patch,
-                   const io::Normalisation& normalisation, const Predict& predict) {
+Sample draw_sample(const io::PatchStore& store, int64_t patch, const Predict& predict) {
   constexpr int64_t longest = 256;
   const io::StoreSchema& schema = store.schema();
   const io::PatchView view = store.view(patch);
   const std::span<const uint8_t> truth = labels_of(store, patch);
-  const Tensor classes = predict(normalised(schema, view, normalisation));
+  const Tensor classes = predict(raster_of(schema, view));
   const std::span<const uint8_t> prediction = classes.span<uint8_t>();
   Confusion confusion(static_cast<int64_t>(schema.classes.size()));
   confusion.add(truth, prediction);
@@ -125,10 +131,10 @@ std::vector<int64_t> choose_patches(const io::PatchStore& store, io::Split split
 }
 
 std::vector<Sample> draw_samples(const io::PatchStore& store, const std::vector<int64_t>& patches,
-                                 const io::Normalisation& normalisation, const Predict& predict) {
+                                 const Predict& predict) {
   std::vector<Sample> samples;
   for (const int64_t patch : patches) {
-    samples.push_back(draw_sample(store, patch, normalisation, predict));
+    samples.push_back(draw_sample(store, patch, predict));
   }
   return samples;
 }

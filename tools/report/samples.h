@@ -1,8 +1,8 @@
 // Patches to look at: what the network makes of them beside the truth.
 #pragma once
 
-#include "io/normalise.h"
 #include "io/patch_store.h"
+#include "io/scene.h"
 
 #include <cstdint>
 #include <functional>
@@ -25,10 +25,10 @@ struct Sample {
 std::vector<int64_t> choose_patches(const io::PatchStore& store, io::Split split,
                                     int64_t count = 6);
 
-// The classes u8 {1, h, w, 1} of the pixels of a normalised image, f32 {1, h, w, bands}.
-using Predict = std::function<Tensor(const Tensor& image)>;
+// The classes u8 {1, h, w, 1} of the pixels of a raw patch.
+using Predict = std::function<Tensor(const io::Raster& patch)>;
 
 std::vector<Sample> draw_samples(const io::PatchStore& store, const std::vector<int64_t>& patches,
-                                 const io::Normalisation& normalisation, const Predict& predict);
+                                 const Predict& predict);
 
 }  // namespace unetd::report

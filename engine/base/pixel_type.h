@@ -7,7 +7,11 @@
 #include <cstdint>
 #include <utility>
 
-namespace unetd::io {
+namespace unetd {
+
+constexpr bool is_pixel_type(DType t) {
+  return t == DType::u8 || t == DType::u16 || t == DType::i16 || t == DType::f32;
+}
 
 // Calls f with a zero of the element type: with_pixel_type(t, [&](auto zero) { using T = ...; }).
 template <class F>
@@ -26,4 +30,4 @@ decltype(auto) with_pixel_type(DType t, F&& f) {
   }
 }
 
-}  // namespace unetd::io
+}  // namespace unetd

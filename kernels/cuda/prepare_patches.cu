@@ -1,0 +1,118 @@
+// Raw patches made an image: every sample is read once, every element of the image written once;
+// 13 bands of u16 to f32 are 26 bytes in and 52 out a pixel, with one byte of validity and one of
+// labels in, one of labels out.
+//
+// Rows of the image are taken as flat sequences of w * c elements. A thread has 16 bytes of the
+// image at one place of a row and goes down many rows: its elements' columns, channels and
+// constants stay the same and lie in registers. It reads its samples in one access where columns
+// run forward, else one by one; the rest of the sectors they lie in is what its neighbours and the
+// next rows read, from the caches.
+#include "engine/base/pixel_type.h"
+#include "engine/op/loss.h"
+#include "engine/op/prepare_patches.h"
+#include "kernels/cuda/pack.h"
+
+namespace unetd::UNETD_GPU {
+namespace {
+
+// blockIdx.x and threadIdx.x count the packs of a row, blockIdx.y strides over the rows.
+struct Strips {
+  unsigned packs, rows;
+  unsigned threads;
+
+  Dim grid() const {
+    const unsigned across = simt::blocks_for(packs, threads);
+    return {across, std::min(rows, std::max(static_cast<unsigned>(full_grid) / across, 1U))};
+  }
+  Dim block() const { return {threads}; }
+};
+// Throws Error for an image whose rows have 2^31 elements or more, or that has as many rows.
+Strips strips_of(const Shape& s, int pack) {
+  constexpr int64_t limit = int64_t{1} << 31, warp = simt::warp_size;
+  UNETD_CHECK(s.w * s.c < limit && s.n * s.h < limit, "patches of ", s, " in a CUDA kernel");
+  const int64_t packs = s.w * s.c / pack;
+  // As many warps as leave few threads without a pack in the last block.
+  const int64_t blocks = simt::blocks_for(packs, block_threads);
+  const int64_t warps = simt::blocks_for(packs, static_cast<unsigned>(blocks * warp));
+  return {static_cast<unsigned>(packs), static_cast<unsigned>(s.n * s.h),
+          static_cast<unsigned>(warps * warp)};
+}
+
+// Where element k of a thread's pack lies in its row.
+template <int N>
+struct Elements {
+  unsigned column[N], channel[N];
+  BandConstants bands[N];
+};
+template <int N>
+SIMT_DEVICE Elements<N> elements_at(unsigned first, unsigned channels,
+                                    const BandConstants* __restrict__ bands) {
+  Elements<N> e;
+  unsigned column = first / channels, channel = first % channels;
+  SIMT_UNROLL
+  for (int k = 0; k < N; ++k) {
+    e.column[k] = column;
+    e.channel[k] = channel;
+    e.bands[k] = bands[channel];
+    if (++channel < channels) continue;
+    channel = 0;
+    ++column;
+  }
+  return e;
+}
+
+template <class X, class Y, int N>
+__global__ void __launch_bounds__(block_threads)
+    prepare_kernel(PreparePatches::Buffers b, Shape s, unsigned packs, unsigned rows) {
+  const unsigned pack = blockIdx.x * blockDim.x + threadIdx.x;
+  if (pack >= packs) return;
+  const X* __restrict__ samples = static_cast<const X*>(b.samples);
+  const uint8_t* __restrict__ valid = b.valid;
+  Y* __restrict__ image = static_cast<Y*>(b.image);
+  const unsigned first = pack * N, high = static_cast<unsigned>(s.h);
+  const Elements<N> e = elements_at<N>(first, static_cast<unsigned>(s.c), b.bands);
+  for (unsigned row = blockIdx.y; row < rows; row += gridDim.y) {
+    const unsigned n = row / high;
+    const PatchDraw draw = b.draws[n];
+    const Walk walk = walk_of(draw.symmetry, s.h, s.w);
+    const BandDraw* const band_draws = b.band_draws + n * s.c;
+    const int64_t line = n * s.h * s.w + walk.start + row % high * walk.row_step;
+    Pack<X, N> x;
+    if (walk.column_step == 1) {
+      x = simt::load<N>(samples + line * s.c + first);
+    } else {
+      SIMT_UNROLL
+      for (int k = 0; k < N; ++k) {
+        x.v[k] = samples[(line + e.column[k] * walk.column_step) * s.c + e.channel[k]];
+      }
+    }
+    Floats<N> y;
+    SIMT_UNROLL
+    for (int k = 0; k < N; ++k) {
+      const int64_t pixel = line + e.column[k] * walk.column_step;
+      const bool erased = erases(draw, row % high, e.column[k]);
+      const float value = normalised(static_cast<float>(x.v[k]), e.bands[k]);
+      const bool blank = erased || valid[pixel] == 0;
+      y.v[k] = blank ? 0.F : drawn(value, band_draws[e.channel[k]]);
+      if (b.labels == nullptr || e.channel[k] != 0) continue;
+      b.turned_labels[row * s.w + e.column[k]] = erased ? ignore_label : b.labels[pixel];
+    }
+    store_floats(image + row * s.w * s.c + first, y);
+  }
+}
+
+void prepare(const PreparePatches& p, const PreparePatches::Buffers& b, const Stream& stream) {
+  with_pack(p.dtype, p.shape.w * p.shape.c, [&]<class Y, int N>(Pack<Y, N>) {
+    with_pixel_type(p.samples, [&]<class X>(X) {
+      const Strips strips = strips_of(p.shape, N);
+      simt::launch(prepare_kernel<X, Y, N>, strips.grid(), strips.block(), 0, stream, b, p.shape,
+                   strips.packs, strips.rows);
+    });
+  });
+}
+
+}  // namespace
+
+void register_prepare_patches() { add<prepare, PreparePatches>(only_storage_types); }
+
+}  // namespace unetd::UNETD_GPU
