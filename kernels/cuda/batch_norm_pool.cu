@@ -12,10 +12,27 @@
 namespace unetd::UNETD_GPU {
 namespace {
 
+// Channels that a thread takes at once, in 16-bit types as well: with eight a window of x, its
+// gradient and the parameters would take the registers of two threads.
+constexpr int window_pack = 4;
+template <class F>
+void with_window_pack(DType dtype, int64_t channels, F&& f) {
+  with_storage_type(dtype, [&]<class T>(T) {
+    if (channels % window_pack != 0) return f(Pack<T, 1>{});
+    f(Pack<T, window_pack>{});
+  });
+}
+
 struct Windows {
-  Tiles tiles;          // of windows in place of pixels
-  unsigned high, wide;  // of an image, in windows
-  int64_t h, w;         // the same in pixels
+  Tiles tiles;           // of windows in place of pixels
+  unsigned high, wide;   // of an image, in windows
+  int64_t h, w;          // the same in pixels
+  int64_t right, below;  // elements from a pixel to its neighbours
+
+  // From the first pixel of a window to the others, which are counted in rows.
+  SIMT_DEVICE int64_t offset(int tap) const {
+    return (tap % 2 == 0 ? 0 : right) + (tap / 2 == 0 ? 0 : below);
+  }
 };
 template <class P>
 Windows windows_of(const P& p) {
@@ -23,21 +40,24 @@ Windows windows_of(const P& p) {
   const Shape& s = p.shape;
   const int64_t high = (s.h + 1) / 2, wide = (s.w + 1) / 2, count = s.n * high * wide;
   UNETD_CHECK(count < limit, "image of ", s, " in a CUDA kernel");
-  return {tiles_of(count, s.c, pack_size(p.dtype, s.c)), static_cast<unsigned>(high),
-          static_cast<unsigned>(wide), s.h, s.w};
+  return {.tiles = tiles_of(count, s.c, s.c % window_pack == 0 ? window_pack : 1),
+          .high = static_cast<unsigned>(high),
+          .wide = static_cast<unsigned>(wide),
+          .h = s.h,
+          .w = s.w,
+          .right = s.c,
+          .below = s.w * s.c};
 }
 
-// Where a thread's channels lie. Taps are counted in rows.
+// Where a thread's channels lie.
 struct Window {
-  int64_t corner, right, below;  // of tap 0, and how far it is to its neighbours; in elements
-  int64_t pooled;
+  int64_t first, pooled;  // elements
   bool has_right, has_below;
 
   SIMT_DEVICE bool whole() const { return has_right && has_below; }
   SIMT_DEVICE bool has(int tap) const {
     return (has_right || tap % 2 == 0) && (has_below || tap / 2 == 0);
   }
-  SIMT_DEVICE int64_t at(int tap) const { return corner + tap % 2 * right + tap / 2 * below; }
 };
 SIMT_DEVICE Window window_at(const Windows& all, int64_t index, int64_t channel) {
   const auto i = static_cast<unsigned>(index);
@@ -45,14 +65,8 @@ SIMT_DEVICE Window window_at(const Windows& all, int64_t index, int64_t channel)
   const int64_t column = i % all.wide, line = row % all.high;
   const int64_t pixel = (image * all.h + 2 * line) * all.w + 2 * column;
   const int64_t pooled = (image * (all.h / 2) + line) * (all.w / 2) + column;
-  Window window;
-  window.right = all.tiles.channels;
-  window.below = all.w * all.tiles.channels;
-  window.corner = pixel * all.tiles.channels + channel;
-  window.pooled = pooled * all.tiles.channels + channel;
-  window.has_right = 2 * column + 1 < all.w;
-  window.has_below = 2 * line + 1 < all.h;
-  return window;
+  return {pixel * all.right + channel, pooled * all.right + channel, 2 * column + 1 < all.w,
+          2 * line + 1 < all.h};
 }
 
 // The pixels of a window; zeros for those that it lacks.
@@ -61,19 +75,20 @@ struct Quad {
   Floats<N> tap[4];
 };
 template <int N, class T>
-SIMT_DEVICE Quad<N> load_quad(const T* image, const Window& window) {
+SIMT_DEVICE Quad<N> load_quad(const T* image, const Windows& all, const Window& window) {
   Quad<N> quad{};
   SIMT_UNROLL
   for (int tap = 0; tap < 4; ++tap) {
-    if (window.has(tap)) quad.tap[tap] = load_floats<N>(image + window.at(tap));
+    if (window.has(tap)) quad.tap[tap] = load_floats<N>(image + window.first + all.offset(tap));
   }
   return quad;
 }
 template <class T, int N>
-SIMT_DEVICE void store_quad(T* image, const Window& window, const Quad<N>& quad) {
+SIMT_DEVICE void store_quad(T* image, const Windows& all, const Window& window,
+                            const Quad<N>& quad) {
   SIMT_UNROLL
   for (int tap = 0; tap < 4; ++tap) {
-    if (window.has(tap)) store_floats(image + window.at(tap), quad.tap[tap]);
+    if (window.has(tap)) store_floats(image + window.first + all.offset(tap), quad.tap[tap]);
   }
 }
 
@@ -86,7 +101,7 @@ __global__ void __launch_bounds__(block_threads)
   const auto affine = load_affine<N>(p, s.channel);
   for (int64_t i = s.first; i < s.end; i += windows.tiles.high) {
     const Window window = window_at(windows, i, s.channel);
-    Quad<N> v = load_quad<N>(x, window);
+    Quad<N> v = load_quad<N>(x, windows, window);
     Floats<N> most;
     SIMT_UNROLL
     for (int k = 0; k < N; ++k) {
@@ -98,14 +113,14 @@ __global__ void __launch_bounds__(block_threads)
         if (tap == 0 || exceeds(value, most.v[k])) most.v[k] = value;
       }
     }
-    store_quad(y, window, v);
+    store_quad(y, windows, window, v);
     if (window.whole()) store_floats(pooled + window.pooled, most);
   }
 }
 
 void apply_pool(const BatchNormApplyPool& p, const BatchNormApplyPool::Buffers& b,
                 const Stream& stream) {
-  with_pack(p.dtype, p.shape.c, [&]<class T, int N>(Pack<T, N>) {
+  with_window_pack(p.dtype, p.shape.c, [&]<class T, int N>(Pack<T, N>) {
     const Windows windows = windows_of(p);
     simt::launch(apply_pool_kernel<T, N>, windows.tiles.grid(), windows.tiles.block(), 0, stream,
                  static_cast<T*>(b.y), static_cast<T*>(b.pooled), static_cast<const T*>(b.x),
@@ -115,11 +130,15 @@ void apply_pool(const BatchNormApplyPool& p, const BatchNormApplyPool::Buffers& 
 
 // --- gradient ------------------------------------------------------------------------------------
 
+// Blocks that a multiprocessor must be able to hold. With more the assembler would spill registers;
+// two have enough loads on their way.
+constexpr unsigned gradient_blocks = 2;
+
 // The gradient of y in a window of x, where the ReLU let it pass.
 template <int N, class T>
 SIMT_DEVICE Quad<N> masked_gradient(const T* dy_skip, const T* dpooled, const Affine<N>& affine,
-                                    const Quad<N>& x, const Window& window) {
-  Quad<N> g = load_quad<N>(dy_skip, window);
+                                    const Quad<N>& x, const Windows& all, const Window& window) {
+  Quad<N> g = load_quad<N>(dy_skip, all, window);
   Floats<N> pooled{};
   if (window.whole()) pooled = load_floats<N>(dpooled + window.pooled);
   SIMT_UNROLL
@@ -144,7 +163,7 @@ SIMT_DEVICE Quad<N> masked_gradient(const T* dy_skip, const T* dpooled, const Af
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, gradient_blocks)
     sums_kernel(float* __restrict__ partial, const T* __restrict__ x, const T* __restrict__ dy_skip,
                 const T* __restrict__ dpooled, Parameters p, Windows windows) {
   const Strip s = strip_in<N>(windows.tiles);
@@ -153,8 +172,8 @@ __global__ void __launch_bounds__(block_threads)
     const auto affine = load_affine<N>(p, s.channel);
     for (int64_t i = s.first; i < s.end; i += windows.tiles.high) {
       const Window window = window_at(windows, i, s.channel);
-      const Quad<N> v = load_quad<N>(x, window),
-                    g = masked_gradient<N>(dy_skip, dpooled, affine, v, window);
+      const Quad<N> v = load_quad<N>(x, windows, window),
+                    g = masked_gradient<N>(dy_skip, dpooled, affine, v, windows, window);
       SIMT_UNROLL
       for (int k = 0; k < N; ++k) {
         SIMT_UNROLL
@@ -167,7 +186,7 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, gradient_blocks)
     gradient_kernel(T* __restrict__ dx, const T* __restrict__ x, const T* __restrict__ dy_skip,
                     const T* __restrict__ dpooled, Parameters p, Coefficients coefficients,
                     Windows windows) {
@@ -177,8 +196,8 @@ __global__ void __launch_bounds__(block_threads)
   const auto slope = load_slope<N>(coefficients, s.channel);
   for (int64_t i = s.first; i < s.end; i += windows.tiles.high) {
     const Window window = window_at(windows, i, s.channel);
-    const Quad<N> v = load_quad<N>(x, window);
-    Quad<N> g = masked_gradient<N>(dy_skip, dpooled, affine, v, window);
+    const Quad<N> v = load_quad<N>(x, windows, window);
+    Quad<N> g = masked_gradient<N>(dy_skip, dpooled, affine, v, windows, window);
     SIMT_UNROLL
     for (int k = 0; k < N; ++k) {
       SIMT_UNROLL
@@ -186,7 +205,7 @@ __global__ void __launch_bounds__(block_threads)
         g.tap[tap].v[k] = slope(affine, v.tap[tap].v[k], g.tap[tap].v[k], k);
       }
     }
-    store_quad(dx, window, g);
+    store_quad(dx, windows, window, g);
   }
 }
 
@@ -196,7 +215,7 @@ struct PoolGradKernel final : Kernel<BatchNormPoolGrad> {
   void run(const BatchNormPoolGrad::Buffers& b, void* workspace, Stream& stream) const override {
     const Tiles& t = windows_.tiles;
     const GradientVectors v = gradient_vectors(b, workspace, t);
-    with_pack(p_.dtype, p_.shape.c, [&]<class T, int N>(Pack<T, N>) {
+    with_window_pack(p_.dtype, p_.shape.c, [&]<class T, int N>(Pack<T, N>) {
       const T* const x = static_cast<const T*>(b.x);
       const T* const dy_skip = static_cast<const T*>(b.dy_skip);
       const T* const dpooled = static_cast<const T*>(b.dpooled);
