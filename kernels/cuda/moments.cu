@@ -10,27 +10,28 @@ namespace {
 
 // Of `size` pixels from x on, `step` elements apart, less the pivot.
 template <int size, int N, class T>
-SIMT_DEVICE Moments<N> moments_at(const T* x, int64_t step, const Floats<N>& pivot) {
+SIMT_DEVICE Moments<N> moments_at(const T* x, int64_t step, const Pack<T, N>& pivot) {
   Floats<N> v[size];
   SIMT_UNROLL
   for (int i = 0; i < size; ++i) {
     v[i] = load_floats<N>(x + i * step);
     SIMT_UNROLL
-    for (int k = 0; k < N; ++k) v[i].v[k] -= pivot.v[k];
+    for (int k = 0; k < N; ++k) v[i].v[k] -= to_float(pivot.v[k]);
   }
   return moments_of(v);
 }
 
+// Three blocks a processor have bytes enough in flight, and registers enough for packs of eight.
 template <class T, int N>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, 3)
     moments_kernel(float* __restrict__ partial, const T* __restrict__ x, Tiles t) {
   constexpr int batch = 4;  // loads in flight
   const Strip s = strip_in<N>(t);
   const int64_t step = t.high * t.channels;
   // The chunk's first pixel.
   const int64_t begin = s.first - threadIdx.y;
-  const Floats<N> pivot =
-      s.inside ? load_floats<N>(x + begin * t.channels + s.channel) : Floats<N>{};
+  const Pack<T, N> pivot =
+      s.inside ? simt::load<N>(x + begin * t.channels + s.channel) : Pack<T, N>{};
   Moments<N> m{};
   int64_t i = s.first;
   for (; i + (batch - 1) * t.high < s.end; i += batch * t.high) {
@@ -41,7 +42,7 @@ __global__ void __launch_bounds__(block_threads)
   }
   m = join_columns(m, Chan{});
   SIMT_UNROLL
-  for (int k = 0; k < N; ++k) m.mean[k] += pivot.v[k];
+  for (int k = 0; k < N; ++k) m.mean[k] += to_float(pivot.v[k]);
   store_partial(partial, t, s, m.mean, m.squares);
 }
 
