@@ -166,6 +166,16 @@ TEST_CASE("fixtures: losses", "[ops]") {
   for (const FixtureCase& f : fixture_cases("bce_with_logits")) {
     check(BceWithLogits{.logits = f.shape("logits"), .weighted = f.has("pos_weight")}, f);
   }
+  for (const FixtureCase& f : fixture_cases("tversky_loss")) {
+    check(TverskyLoss{.logits = f.shape("logits"),
+                      .weighted = f.has("weights"),
+                      .factor = f.single("factor"),
+                      .activation = static_cast<Activation>(f.integer("sigmoid")),
+                      .alpha = f.single("alpha"),
+                      .beta = f.single("beta"),
+                      .smooth = f.single("smooth")},
+          f);
+  }
 }
 
 // The step's scalars are f32 in every problem, so f64 would be no more precise.

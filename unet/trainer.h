@@ -14,10 +14,6 @@
 
 namespace unetd {
 
-// The loss that the configuration asks for; `weights` and `loss_scale` may be absent.
-Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, const Config& config,
-                        Value loss_scale = {});
-
 // The state of AdamW and of the moving average: flat buffers in the layout of Params::values() and
 // statistics(). The averages are null without training.ema_decay. Statistics of batch norm are
 // averaged along: those of single batches do not fit averaged filters, and jump.
@@ -35,18 +31,20 @@ struct StepResult {
 
 class Trainer {
  public:
-  // `batch` is the shape of every image tensor; `steps` the length of the schedule; `class_weights`
-  // one factor a class for the configured loss, or empty for none.
+  // `batch` is the shape of every image tensor; `steps` the length of the schedule; `loss_weights`
+  // has one factor a class for each term of the loss, none of them where a term has no weights, or
+  // is empty for no weights at all.
   Trainer(const Config& config, const UNetConfig& model, Shape batch, int64_t steps,
-          std::span<const float> class_weights);
+          std::span<const std::vector<float>> loss_weights);
 
   // One optimiser step. image: f32 (n, h, w, c) normalised; labels: u8 (n, h, w, 1), 255 ignored.
   // Throws Error when loss or gradient are not finite, naming the step; the parameters are then
   // those before it. In f16 only when the gradient stays so however small the loss scale becomes.
   StepResult train(const Tensor& image, const Tensor& labels);
 
-  // Adds the predictions for a batch of any size to the confusion matrix and returns the mean loss
-  // over its valid pixels. Uses the moving average of the parameters where there is one.
+  // Adds the predictions for a batch of any size to the confusion matrix and returns the loss over
+  // its valid pixels, without weights of classes. Uses the moving average of the parameters where
+  // there is one.
   double evaluate(const Tensor& image, const Tensor& labels, Confusion& confusion);
   // Logits of the network that evaluate() scores.
   Tensor predict(const Tensor& image);
@@ -72,7 +70,8 @@ class Trainer {
  private:
   struct Recorded {  // a graph's session with the values that are read or written
     std::unique_ptr<Session> session;
-    Value image, labels, weights, scalars, logits, loss, norm;
+    Value image, labels, scalars, logits, loss, norm;
+    std::vector<Value> weights;  // of the terms of the loss
     Shape shape;
   };
   std::unique_ptr<Recorded> record_training(Shape batch);
@@ -83,7 +82,7 @@ class Trainer {
   Config config_;
   UNetConfig model_;
   DeviceType device_;
-  std::vector<float> class_weights_;
+  std::vector<std::vector<float>> loss_weights_;
   Params params_;
   OptimizerState optimizer_;
   int64_t step_ = 0, steps_;

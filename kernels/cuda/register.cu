@@ -15,6 +15,7 @@ void register_kernels() {
   register_optimizer();
   register_pointwise();
   register_shape_ops();
+  register_tversky_loss();
   register_upsample2x();
 }
 

@@ -21,8 +21,8 @@ using AllProblems =
                ConvTranspose2x2WeightGrad, BatchNorm, BatchNormGrad, BatchNormInference, Relu,
                ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, MaxPool2x2,
                MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels, SplitChannels, Pad2d,
-               CrossEntropy, BceWithLogits, GlobalNorm, ScaleGradient, GradientFactor, AdamW, Ema,
-               Cast>;
+               CrossEntropy, BceWithLogits, TverskyLoss, GlobalNorm, ScaleGradient, GradientFactor,
+               AdamW, Ema, Cast>;
 
 // visit.template operator()<P>() for every problem.
 template <class Visit>
