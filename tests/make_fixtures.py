@@ -262,13 +262,13 @@ def shape_ops():
     f.save()
 
 
-def add_loss(f, case, loss, logits, labels, weights, name):
+def add_loss(f, case, loss, logits, labels, weights, name, **attributes):
     """`loss` is a function of (logits, weights or None)."""
     run = lambda z: loss(z, None if weights is None else weights.to(z.dtype)).reshape(1)
     value, dlogits = differentiate(run, [logits], torch.ones(1))
     tensors = dict(logits=nhwc(logits), labels=labels.to(torch.uint8).unsqueeze(-1), loss=value,
                    dlogits=nhwc(dlogits))  # fmt: skip
-    f.add(case, tensors | ({} if weights is None else {name: weights}))
+    f.add(case, tensors | ({} if weights is None else {name: weights}), **attributes)
 
 
 def bce_with_logits():
@@ -338,6 +338,47 @@ def classify():
     f.save()
 
 
+def tversky(z, labels, weights=None, alpha=0.5, beta=0.5, smooth=1.0, sigmoid=False):
+    """Soft Tversky loss of the whole batch, mean over the classes that have a valid pixel."""
+    c = z.shape[1]
+    lone = sigmoid and c == 1  # the label is the target
+    classes = torch.arange(1, 2) if lone else torch.arange(c)
+    valid = labels < (2 if lone else c)
+    p = (z.sigmoid() if sigmoid else z.softmax(1)).permute(0, 2, 3, 1)[valid]
+    t = (labels[valid].unsqueeze(1) == classes).to(z.dtype)
+    tp, fp, fn = (p * t).sum(0), (p * (1 - t)).sum(0), ((1 - p) * t).sum(0)
+    index = (tp + smooth) / (tp + alpha * fp + beta * fn + smooth)
+    weights = torch.ones(c, dtype=z.dtype) if weights is None else weights
+    there = t.sum(0) > 0
+    return ((1 - index) * weights)[there].sum() / weights[there].sum()
+
+
+def tversky_loss():
+    f = Fixture("tversky_loss", 28)
+    defaults = dict(alpha=0.5, beta=0.5, smooth=1.0, factor=1.0, sigmoid=False)
+    cases = [  # name, n, h, w, c, classes that labels show, share of ignored pixels, weights, attributes
+        ("dice", 2, 4, 5, 3, 3, 0.0, None, {}),
+        ("tversky", 2, 5, 5, 4, 4, 0.3, None, dict(alpha=0.3, beta=0.7)),
+        ("weights_factor", 2, 5, 7, 4, 4, 0.25, [0.25, 1.5, 0.0, 0.7], dict(factor=0.4)),
+        ("absent", 2, 4, 3, 5, 2, 0.2, [1.0, 2.0, 3.0, 4.0, 5.0], dict(smooth=0.0)),
+        ("channels", 2, 5, 6, 17, 17, 0.1, None, dict(alpha=1.0, beta=1.0)),
+        ("one_pixel", 1, 1, 1, 2, 2, 0.0, None, {}),
+        ("large", 1, 3, 4, 3, 3, 0.2, None, {}),
+        ("binary", 2, 4, 5, 1, 2, 0.2, None, dict(sigmoid=True)),
+        ("one_hot", 2, 4, 5, 4, 3, 0.2, [1.0, 0.5, 2.0, 4.0], dict(sigmoid=True, alpha=0.2, beta=0.8)),
+    ]
+    for case, n, h, w, c, classes, ignored, class_weights, attributes in cases:
+        a = {k: v if k == "sigmoid" else f32(v) for k, v in (defaults | attributes).items()}
+        logits, labels = f.randn(n, c, h, w), f.labels(n, h, w, classes, ignored)
+        if case == "large":
+            logits *= 10
+        loss = lambda z, w: a["factor"] * tversky(
+            z, labels, w, a["alpha"], a["beta"], a["smooth"], a["sigmoid"])  # fmt: skip
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        add_loss(f, case, loss, logits, labels, weights, "weights", **a)
+    f.save()
+
+
 def adamw():
     """Five steps; `param_t`, `m_t` and `v_t` after step t with gradient `grad_t`; t = 0 is the start."""
     f = Fixture("adamw", 26)
@@ -380,7 +421,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     makers = [
         conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, upsample2x,
-        shape_ops, bce_with_logits, cross_entropy, classify, adamw, clip_grad_norm,
+        shape_ops, bce_with_logits, cross_entropy, tversky_loss, classify, adamw, clip_grad_norm,
     ]  # fmt: skip
     wanted = sys.argv[1:] or [m.__name__ for m in makers]
     FOLDER.mkdir(exist_ok=True)

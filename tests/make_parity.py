@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/parity_*.safetensors: what 30 training steps in PyTorch lead to.
+"""Makes tests/fixtures/parity_*.safetensors: what a few training steps in PyTorch lead to.
 
     python tests/make_parity.py        # needs torch, numpy and safetensors
 
@@ -19,12 +19,23 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from make_fixtures import FOLDER, IGNORE, save
+from make_fixtures import FOLDER, IGNORE, save, tversky
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from torch_unet import UNet  # noqa: E402
 
 LEARNING_RATE = 1e-5
+
+
+def cross_entropy(logits, labels):
+    return F.cross_entropy(logits, labels, ignore_index=IGNORE)
+
+
+# By the values of loss.type.
+LOSSES = {
+    "cross_entropy": cross_entropy,
+    "cross_entropy + 0.5 dice": lambda z, y: cross_entropy(z, y) + 0.5 * tversky(z, y),
+}
 
 
 def philox(counter, stream, seed):
@@ -68,13 +79,14 @@ class Parity:
     noise), `inside` where ring = dy^2 + dx^2 - radius^2 <= 0. Label 255 where |ring| <= radius, else 1
     inside and 0 outside. The network sees sample / 255 in f32.
 
-    Step: cross entropy (mean over valid pixels), global norm clipped to 1, AdamW with PyTorch's
-    defaults but for the learning rate.
+    Step: one of LOSSES, global norm clipped to 1, AdamW with PyTorch's defaults but for the learning
+    rate.
     """
 
-    def __init__(self, name, seed, size, bilinear, bias):
+    def __init__(self, name, seed, size, bilinear, bias, steps=30, loss="cross_entropy"):
         self.name, self.seed, self.size, self.bilinear, self.bias = name, seed, size, bilinear, bias
-        self.batch, self.steps, self.channels, self.classes, self.width, self.depth = 2, 30, 3, 2, 8, 4
+        self.batch, self.channels, self.classes, self.width, self.depth = 2, 3, 2, 8, 4
+        self.steps, self.loss = steps, loss
 
     def network(self):
         net = UNet(self.channels, self.classes, self.width, self.depth, self.bilinear, self.bias)
@@ -122,7 +134,7 @@ class Parity:
             images, labels = self.batch_at(step)
             x = (images.float() / 255).to(dtype).permute(0, 3, 1, 2)
             x = x if channels_last else x.contiguous()
-            loss = F.cross_entropy(net(x), labels, ignore_index=IGNORE)
+            loss = LOSSES[self.loss](net(x), labels)
             optimizer.zero_grad()
             loss.backward()
             norms.append(nn.utils.clip_grad_norm_(net.parameters(), 1.0).item())
@@ -160,6 +172,7 @@ class Parity:
             seed=self.seed, size=self.size, batch=self.batch, steps=self.steps, width=self.width,
             depth=self.depth, in_channels=self.channels, classes=self.classes, learning_rate=LEARNING_RATE,
             clip_norm=1.0, conv_bias=int(self.bias), upsample="bilinear" if self.bilinear else "transposed",
+            loss=self.loss,
         )  # fmt: skip
         tensors = {name: t.contiguous() for name, t in tensors.items()}
         save(tensors, metadata, FOLDER / f"{self.name}.safetensors")
@@ -185,6 +198,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     Parity("parity_transposed", 4, 32, bilinear=False, bias=False).write()
     Parity("parity_bilinear", 12, 32, bilinear=True, bias=True).write()
+    Parity("parity_overlap", 4, 32, bilinear=False, bias=False, steps=10, loss="cross_entropy + 0.5 dice").write()
 
 
 if __name__ == "__main__":

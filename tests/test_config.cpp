@@ -46,6 +46,25 @@ TEST_CASE("a config's YAML reads back as the same config", "[config]") {
   CHECK(again.loss.class_weights.values == std::vector<double>{0.1, 2, 3, 4});
 }
 
+TEST_CASE("a loss may be a sum with factors", "[config]") {
+  using Type = Config::LossType;
+  Config config;
+  const auto set = [&](const std::string& sum) {
+    apply_override(config, parse_override("loss.type=" + sum));
+  };
+  set("0.25 dice+cross_entropy");
+  CHECK(config.loss.terms == std::vector<Config::LossTerm>{{Type::dice, 0.25}, {}});
+  CHECK_FALSE(config.loss.independent_outputs());
+  Config again;
+  apply_yaml(again, to_yaml(config), "echo");
+  CHECK(again == config);
+  CHECK(to_yaml(config).find("type: 0.25 dice + cross_entropy\n") != std::string::npos);
+  set("bce + 1000 tversky + 1e-9 dice");
+  CHECK(config.loss.independent_outputs());
+  apply_yaml(again, to_yaml(config), "echo");
+  CHECK(again == config);
+}
+
 TEST_CASE("every key's default is accepted by the key itself", "[config]") {
   Config config;
   for (const ConfigKey& key : config_keys()) {
@@ -113,6 +132,17 @@ TEST_CASE("values are checked against type, range and choices", "[config]") {
   CHECK(rejected("loss.class_weights=[1, -2]"));
   CHECK(rejected("loss.class_weights=[]"));
   CHECK(rejected("loss.pos_weight=inverse"));
+  CHECK(rejected("loss.type="));
+  CHECK(rejected("loss.type=dice +"));
+  CHECK(rejected("loss.type=0 dice"));
+  CHECK(rejected("loss.type=-1 dice"));
+  CHECK(rejected("loss.type=1001 dice"));
+  CHECK(rejected("loss.type=half dice"));
+  CHECK(rejected("loss.type=dice 0.5"));
+  CHECK(rejected("loss.type=0.5 0.5 dice"));
+  CHECK(rejected("loss.type=dice + 0.5 dice"));
+  CHECK(rejected("loss.type=cross_entropy + bce"));
+  CHECK(rejected("loss.tversky_beta=0"));
   CHECK_FALSE(rejected("optimizer.beta1=0.999"));
   CHECK_THROWS_AS(parse_override("training.batch"), UsageError);
   CHECK_THROWS_AS(

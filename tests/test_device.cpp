@@ -286,7 +286,8 @@ UNetConfig small_network(DType compute) {
   return c;
 }
 
-Course train(const std::string& device, bool bilinear, DType compute, int steps) {
+Course train(const std::string& device, bool bilinear, DType compute, int steps,
+             const char* loss = "cross_entropy") {
   UNetConfig c = small_network(compute);
   c.bilinear = bilinear;
   const Shape shape{2, 14, 10, c.in_channels};  // odd below, so that skips are padded
@@ -295,6 +296,7 @@ Course train(const std::string& device, bool bilinear, DType compute, int steps)
   config.training.ema_decay = 0.9;
   // Small steps: ReLU and max-pool turn roundings into other paths, and those grow.
   config.optimizer.lr = 1e-4;
+  apply_override(config, {"loss.type", loss, "test"});
   Trainer trainer(config, c, shape, steps, {});
   Course course;
   for (int step = 0; step < steps; ++step) {
@@ -340,6 +342,21 @@ void check_training(const std::string& device) {
   }
 }
 
+// Two losses of the same logits, whose values and gradients add up on the device.
+void check_sum_of_losses(const std::string& device) {
+  constexpr int steps = 5;
+  constexpr const char* sum = "cross_entropy + 0.5 dice";
+  const Course want = train("cpu", false, DType::f32, steps, sum);
+  const Course got = train(device, false, DType::f32, steps, sum);
+  check_near(got.loss, want.loss, 1e-4);
+  check_near(got.norm, want.norm, 1e-2);
+  check_near(got.valid, want.valid, 1e-3);
+  check_near(train(device, false, DType::f16, steps, sum).loss, want.loss, 0.004);
+  const Course entropy = train("cpu", false, DType::f32, 1),
+               dice = train("cpu", false, DType::f32, 1, "dice");
+  CHECK(want.loss[0] == Approx(entropy.loss[0] + 0.5 * dice.loss[0]));
+}
+
 // With a loss scale that overflows f16 steps change nothing but the scale, until it fits.
 void check_loss_scale(const std::string& device) {
   const Shape shape{1, 16, 16, 13};
@@ -367,6 +384,12 @@ TEST_CASE("a network trains on the emulated GPU as it does on the CPU", "[device
   check_training("simt");
 }
 
+TEST_CASE("a sum of losses trains on the emulated GPU as it does on the CPU",
+          "[device][simt][slow]") {
+  register_kernels();
+  check_sum_of_losses("simt");
+}
+
 TEST_CASE("the loss scale of f16 adapts on the emulated GPU", "[device][simt]") {
   register_kernels();
   check_loss_scale("simt");
@@ -376,6 +399,7 @@ TEST_CASE("a network trains on the GPU as it does on the CPU", "[device][gpu]") 
   register_kernels();
   if (!gpu_is_there()) return;
   check_training("cuda");
+  check_sum_of_losses("cuda");
   check_loss_scale("cuda");
 }
 

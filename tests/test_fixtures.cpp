@@ -167,6 +167,16 @@ TEST_CASE("fixtures: losses", "[ops]") {
   for (const FixtureCase& f : fixture_cases("bce_with_logits")) {
     check(BceWithLogits{.logits = f.shape("logits"), .weighted = f.has("pos_weight")}, f);
   }
+  for (const FixtureCase& f : fixture_cases("tversky_loss")) {
+    check(TverskyLoss{.logits = f.shape("logits"),
+                      .weighted = f.has("weights"),
+                      .factor = f.single("factor"),
+                      .activation = static_cast<Activation>(f.integer("sigmoid")),
+                      .alpha = f.single("alpha"),
+                      .beta = f.single("beta"),
+                      .smooth = f.single("smooth")},
+          f);
+  }
 }
 
 TEST_CASE("fixtures: classes and confusion matrix", "[ops]") {

@@ -161,18 +161,31 @@ GradCase unary_case(const char* name, Unary op) {
           [=](Graph& g, const std::vector<Value>& in) { return op(g, in[0]); }};
 }
 
-using Loss = Value (*)(Graph&, Value, Value, Value, Value);
-GradCase loss_case(const char* name, Loss loss, int64_t channels, bool weighted) {
+using Loss = std::function<Value(Graph&, Value logits, Value labels, Value weights)>;
+GradCase loss_case(const char* name, const Loss& loss, int64_t channels, bool weighted) {
   const Shape logits{2, 3, 4, channels};
   GradCase c{
       str(name, " of ", channels, weighted ? " channels, weighted" : " channels"),
       {image("logits", logits, uniform(-3, 3)), label_map(logits, std::max<int64_t>(channels, 2))},
       1,
       [=](Graph& g, const std::vector<Value>& in) {
-        return loss(g, in[0], in[1], weighted ? in[2] : Value{}, {});
+        return loss(g, in[0], in[1], weighted ? in[2] : Value{});
       }};
   if (weighted) c.inputs.push_back(vector("weights", channels, uniform(0.5, 3)));
   return c;
+}
+
+using PlainLoss = Value (*)(Graph&, Value, Value, Value, const LossOptions&);
+Loss plain(PlainLoss loss) {
+  return [=](Graph& g, Value logits, Value labels, Value weights) {
+    return loss(g, logits, labels, weights, {});
+  };
+}
+Loss tversky(Activation activation) {
+  const TverskyOptions options{activation, 0.3F, 0.7F, 0.5F};
+  return [=](Graph& g, Value logits, Value labels, Value weights) {
+    return tversky_loss(g, logits, labels, weights, options, {});
+  };
 }
 
 }  // namespace
@@ -298,11 +311,26 @@ TEST_CASE("gradients of resampling and of shape operations", "[grads]") {
 TEST_CASE("gradients of losses", "[grads]") {
   register_kernels();
   for (const bool weighted : {false, true}) {
-    check(loss_case("cross_entropy", cross_entropy, 4, weighted));
-    check(loss_case("cross_entropy", cross_entropy, 17, weighted));
-    check(loss_case("bce_with_logits", bce_with_logits, 1, weighted));
-    check(loss_case("bce_with_logits", bce_with_logits, 4, weighted));
+    for (const int64_t channels : {4, 17}) {
+      check(loss_case("cross_entropy", plain(cross_entropy), channels, weighted));
+      check(loss_case("tversky_loss", tversky(Activation::softmax), channels, weighted));
+    }
+    for (const int64_t channels : {1, 4}) {
+      check(loss_case("bce_with_logits", plain(bce_with_logits), channels, weighted));
+      check(loss_case("tversky_loss by sigmoid", tversky(Activation::sigmoid), channels, weighted));
+    }
   }
+}
+
+TEST_CASE("gradients of sums of losses", "[grads]") {
+  register_kernels();
+  const Loss sum = [](Graph& g, Value logits, Value labels, Value weights) {
+    const Value overlap =
+        tversky_loss(g, logits, labels, weights, {.alpha = 0.2F}, {.factor = 0.5F});
+    const Value entropy = cross_entropy(g, logits, labels, weights, {.factor = 2});
+    return add_losses(g, add_losses(g, overlap, entropy), cross_entropy(g, logits, labels, {}));
+  };
+  for (const bool weighted : {false, true}) check(loss_case("three losses", sum, 4, weighted));
 }
 
 TEST_CASE("gradients of a value with several uses add up", "[grads]") {

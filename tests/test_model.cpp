@@ -340,6 +340,27 @@ TEST_CASE("labels that are all ignored neither change nor break the network", "[
   CHECK(largest_difference(trainer.params().read("inc.double_conv.0.weight"), before) == 0);
 }
 
+TEST_CASE("a single output trains with overlap, but not with a softmax", "[train]") {
+  register_kernels();
+  Config config;
+  UNetConfig c = small_config(false);
+  c.classes = 1;
+  const Shape shape{1, 16, 16, 3};
+  CHECK_THROWS_WITH(Trainer(config, c, shape, 1, {}), Catch::Contains("loss.type"));
+  config.loss.terms = {{Config::LossType::bce}, {Config::LossType::tversky, 0.5}};
+  // Weights of the second term only, which do not matter where there is one.
+  const std::vector<std::vector<float>> weights{{}, {3}};
+  Trainer weighted(config, c, shape, 1, weights), plain(config, c, shape, 1, {});
+  Tensor labels({1, 16, 16, 1}, DType::u8);
+  for (size_t i = 0; i < 60; ++i) labels.span<uint8_t>()[i] = 1;
+  const Tensor image = random_image(shape, 14);
+  const StepResult want = plain.train(image, labels), got = weighted.train(image, labels);
+  CHECK(got.loss == Approx(want.loss));
+  CHECK(got.grad_norm == Approx(want.grad_norm));
+  CHECK_THROWS_WITH(Trainer(config, c, shape, 1, std::vector<std::vector<float>>(1)),
+                    Catch::Contains("2 terms"));
+}
+
 TEST_CASE("a NaN in the input stops training with the step's number", "[train]") {
   register_kernels();
   Tensor image = random_image({1, 16, 16, 3}, 13);

@@ -114,7 +114,7 @@ TEST_CASE("a sum may be written over its first term", "[ops]") {
 }
 
 TEMPLATE_TEST_CASE("a loss without valid pixels is zero, and so is its gradient", "[ops]",
-                   CrossEntropy, BceWithLogits) {
+                   CrossEntropy, BceWithLogits, TverskyLoss) {
   register_kernels();
   const TestType problem{.logits = {1, 4, 5, 3}, .weighted = true};
   HostData data = make_data(describe(problem));
@@ -127,6 +127,32 @@ TEMPLATE_TEST_CASE("a loss without valid pixels is zero, and so is its gradient"
       if (impl.reject(problem) != nullptr) continue;
       INFO(name_of(device) << " " << impl.name);
       CHECK(faults_of(impl, problem, device, data, want).empty());
+    }
+  }
+}
+
+TEST_CASE("the Tversky loss leaves out classes that are not there, and hides no NaN", "[ops]") {
+  register_kernels();
+  const bool broken = GENERATE(false, true);
+  for (const Activation activation : {Activation::softmax, Activation::sigmoid}) {
+    const TverskyLoss problem{.logits = {1, 4, 5, 3}, .activation = activation};
+    HostData data = make_data(describe(problem));
+    // Two classes alike, the third one nowhere; every pixel is surely wrong.
+    for (size_t i = 0; i < 20; ++i) {
+      data.in[1].span<uint8_t>()[i] = static_cast<uint8_t>(i % 2);
+      for (size_t c = 0; c < 3; ++c) data.in[0].span<float>()[3 * i + c] = c == 2 ? 20.F : -20.F;
+    }
+    if (broken) data.in[0].span<float>()[7] = std::nanf("");
+    const std::vector<Tensor> want = reference(problem, data);
+    // tp = fp = 0, fn = 10: index = smooth / (fn / 2 + smooth), for both classes
+    const double loss = want[0].span<double>()[0];
+    CHECK((broken ? std::isnan(loss) : std::abs(loss - 5. / 6) < 1e-6));
+    for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+      for (const Impl<TverskyLoss>& impl : impls<TverskyLoss>(device)) {
+        if (impl.reject(problem) != nullptr) continue;
+        INFO(name_of(device) << " " << impl.name);
+        CHECK(faults_of(impl, problem, device, data, want) == std::vector<std::string>{});
+      }
     }
   }
 }

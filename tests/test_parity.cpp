@@ -1,4 +1,4 @@
-// Thirty training steps of a whole network against the same steps in PyTorch.
+// Ten to thirty training steps of a whole network against the same steps in PyTorch.
 #include "kernels/register.h"
 #include "tests/support/compare.h"
 #include "tests/support/fixtures.h"
@@ -34,6 +34,7 @@ Config config_of(const SafeTensorsFile& file) {
   config.optimizer.lr = load_number(file, "learning_rate");
   config.optimizer.clip_norm = load_number(file, "clip_norm");
   config.schedule.type = Config::Schedule::constant;
+  apply_override(config, {"loss.type", file.metadata().at("loss"), "fixture"});
   return config;
 }
 
@@ -87,7 +88,7 @@ void check_final(const Params& params, const SafeTensorsFile& file) {
 
 TEST_CASE("training keeps step with PyTorch", "[unet][slow]") {
   register_kernels();
-  for (const char* name : {"parity_transposed", "parity_bilinear"}) {
+  for (const char* name : {"parity_transposed", "parity_bilinear", "parity_overlap"}) {
     INFO(name);
     const SafeTensorsFile file = open_fixture(name);
     const auto seed = static_cast<uint64_t>(load_number(file, "seed"));

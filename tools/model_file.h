@@ -23,7 +23,7 @@ struct ModelFile {
   Metadata metadata;
 
   // Are the outputs independent sigmoids?
-  bool independent() const { return config.loss.type == Config::LossType::bce; }
+  bool independent() const { return config.loss.independent_outputs(); }
 };
 
 // `configure` lays command-line settings over the stored configuration.

@@ -9,6 +9,7 @@
 #include "tools/report/report.h"
 #include "tools/run_log.h"
 #include "unet/checkpoint.h"
+#include "unet/loss.h"
 #include "unet/predictor.h"
 #include "unet/runtime.h"
 
@@ -54,16 +55,16 @@ cli::Spec spec() {
           "unetd-train --data store --out run --resume\n"};
 }
 
-// One factor a class for the loss, from the configuration and the class counts of the train split.
-std::vector<float> class_weights(const Config& config, const io::StoreSchema& schema,
+// One factor a class for a term of the loss, from the configuration and the class counts of the
+// train split.
+std::vector<float> class_weights(const TermWeights& term, const io::StoreSchema& schema,
                                  int64_t outputs) {
-  const bool bce = config.loss.type == Config::LossType::bce;
-  const Config::Weights& wanted = bce ? config.loss.pos_weight : config.loss.class_weights;
+  const Config::Weights& wanted = term.weights;
   if (wanted.kind == Config::Weighting::none) return {};
   if (wanted.kind == Config::Weighting::list) {
     if (static_cast<int64_t>(wanted.values.size()) != outputs) {
-      throw UsageError(str(bce ? "loss.pos_weight" : "loss.class_weights", " has ",
-                           wanted.values.size(), " values, the network ", outputs, " outputs"));
+      throw UsageError(str(term.key, " has ", wanted.values.size(), " values, the network ",
+                           outputs, " outputs"));
     }
     return {wanted.values.begin(), wanted.values.end()};
   }
@@ -81,6 +82,15 @@ std::vector<float> class_weights(const Config& config, const io::StoreSchema& sc
   }
   for (float& w : weights) w = static_cast<float>(w * present / sum);
   return weights;
+}
+
+std::vector<std::vector<float>> loss_weights(const Config::Loss& loss,
+                                             const io::StoreSchema& schema, int64_t outputs) {
+  std::vector<std::vector<float>> all;
+  for (const Config::LossTerm& term : loss.terms) {
+    all.push_back(class_weights(weights_of(loss, term.type), schema, outputs));
+  }
+  return all;
 }
 
 io::LoaderOptions loader_options(const Config& c) {
@@ -119,7 +129,7 @@ class Run {
         steps_(config.training.steps > 0 ? config.training.steps
                                          : config.training.epochs * training_.batches_per_epoch()),
         trainer_(config, model_, batch_shape(), steps_,
-                 class_weights(config, schema_, model_.classes), schema_.dtype),
+                 loss_weights(config.loss, schema_, model_.classes), schema_.dtype),
         log_(folder_, schema_.classes) {
     if (!store.indices(io::Split::valid).empty()) {
       io::LoaderOptions options = io::LoaderOptions::evaluation(config.training.batch);

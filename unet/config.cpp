@@ -117,6 +117,7 @@ Config layered(Config config, const std::filesystem::path& file,
   for (const ConfigOverride& o : overrides) apply_override(config, o);
   check_list_length("loss.class_weights", config.loss.class_weights, config.model.classes);
   check_list_length("loss.pos_weight", config.loss.pos_weight, config.model.classes);
+  check_list_length("loss.overlap_weights", config.loss.overlap_weights, config.model.classes);
   return config;
 }
 

@@ -3,6 +3,7 @@
 // texts, the man pages and the resolved echo; a setting exists there or nowhere.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -15,7 +16,7 @@ namespace unetd {
 
 struct Config {
   enum class Upsample : uint8_t { transposed, bilinear };
-  enum class LossType : uint8_t { cross_entropy, bce };
+  enum class LossType : uint8_t { cross_entropy, bce, dice, tversky };
   enum class Schedule : uint8_t { constant, cosine, linear };
   enum class Normalisation : uint8_t { none, scale, zscore, percentile };
   enum class Stitch : uint8_t { exact, blend };
@@ -55,10 +56,24 @@ struct Config {
     double ema_decay = 0;    // 0: off
     bool operator==(const Training&) const = default;
   } training;
-  struct Loss {
+  struct LossTerm {
     LossType type = LossType::cross_entropy;
-    Weights class_weights;  // cross_entropy
-    Weights pos_weight;     // bce; none or list
+    double factor = 1;
+    bool operator==(const LossTerm&) const = default;
+  };
+  struct Loss {
+    std::vector<LossTerm> terms = {{}};  // the loss is their sum
+    Weights class_weights;               // cross_entropy
+    Weights pos_weight;                  // bce; none or list
+    Weights overlap_weights;             // dice and tversky
+    double tversky_alpha = 0.3, tversky_beta = 0.7;
+    double smooth = 1;  // dice and tversky
+
+    bool has(LossType type) const {
+      return std::ranges::any_of(terms, [=](const LossTerm& t) { return t.type == type; });
+    }
+    // Are the outputs sigmoids, each of its own, rather than one softmax?
+    bool independent_outputs() const { return has(LossType::bce); }
     bool operator==(const Loss&) const = default;
   } loss;
   struct Optimizer {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <sstream>
 #include <utility>
@@ -26,6 +27,7 @@ constexpr Range any_from(double low) { return {low, infinity, false, true}; }
 constexpr Range above(double low) { return {low, infinity, true, true}; }
 constexpr Range fraction{0, 1};
 constexpr Range below_one{0, 1, false, true};
+constexpr Range loss_factors{0, 1000, true};  // written without an exponent, whose sign is no sum's
 
 template <class T>
 std::string number_text(T value) {
@@ -149,6 +151,55 @@ Key weights(const char* name, Access access, const std::vector<std::string>& wor
           }};
 }
 
+constexpr std::string_view loss_names[] = {"cross_entropy", "bce", "dice", "tversky"};
+
+// "0.5 dice" or "dice"
+bool parse_loss_term(const std::string& text, Config::LossTerm& term) {
+  std::istringstream in(text);
+  const std::vector<std::string> words{std::istream_iterator<std::string>(in), {}};
+  if (words.empty() || words.size() > 2) return false;
+  const auto* const name = std::ranges::find(loss_names, words.back());
+  if (name == std::end(loss_names)) return false;
+  term.type = static_cast<Config::LossType>(name - loss_names);
+  return words.size() == 1 ||
+         (parse_number(words.front(), term.factor) && loss_factors.contains(term.factor));
+}
+
+// "cross_entropy + 0.5 dice" -> the terms, each kind once. Cross entropy and bce exclude each
+// other: outputs are either a softmax or sigmoids.
+bool parse_loss(const std::string& text, Config::Loss& loss) {
+  loss.terms.clear();
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('+', begin), text.size());
+    Config::LossTerm term;
+    if (!parse_loss_term(text.substr(begin, end - begin), term) || loss.has(term.type))
+      return false;
+    loss.terms.push_back(term);
+    begin = end + 1;
+  }
+  return !(loss.has(Config::LossType::cross_entropy) && loss.has(Config::LossType::bce));
+}
+
+Key loss_sum(const char* name, const char* help) {
+  return {{name, "sum of cross_entropy or bce, dice and tversky, such as cross_entropy + 0.5 dice",
+           "", help},
+          [](Config& c, const std::string& text) {
+            Config::Loss parsed = c.loss;
+            if (!parse_loss(text, parsed)) return false;
+            c.loss = parsed;
+            return true;
+          },
+          [](const Config& c) {
+            std::vector<std::string> terms;
+            for (const Config::LossTerm& t : c.loss.terms) {
+              const std::string_view term = loss_names[static_cast<size_t>(t.type)];
+              terms.push_back(t.factor == 1 ? std::string(term)
+                                            : str(number_text(t.factor), " ", term));
+            }
+            return join(terms, " + ");
+          }};
+}
+
 #define UNETD_MEMBER(path) ([](auto& c) -> auto& { return c.path; })
 
 std::vector<Key> model_keys() {
@@ -207,13 +258,26 @@ std::vector<Key> training_keys() {
 
 std::vector<Key> optimisation_keys() {
   return {
-      choice("loss.type", UNETD_MEMBER(loss.type), {"cross_entropy", "bce"},
-             "softmax cross entropy, or a sigmoid per class"),
+      loss_sum(
+          "loss.type",
+          "softmax cross entropy, or bce, which is a sigmoid per class; dice and tversky measure "
+          "the overlap with the labels in the whole batch, alone or in a sum, each term with a "
+          "factor of up to 1000 before it"),
       weights("loss.class_weights", UNETD_MEMBER(loss.class_weights),
               {"none", "inverse", "inverse_sqrt"},
               "weight of each class in cross_entropy; inverse: one over its share of the pixels"),
       weights("loss.pos_weight", UNETD_MEMBER(loss.pos_weight), {"none"},
               "weight of each class's positive pixels in bce"),
+      weights("loss.overlap_weights", UNETD_MEMBER(loss.overlap_weights),
+              {"none", "inverse", "inverse_sqrt"},
+              "weight of each class in dice and tversky, which by themselves treat rare and common "
+              "ones alike"),
+      number("loss.tversky_alpha", UNETD_MEMBER(loss.tversky_alpha), any_from(0),
+             "weight of false positives in tversky; dice is tversky with 0.5 and 0.5"),
+      number("loss.tversky_beta", UNETD_MEMBER(loss.tversky_beta), above(0),
+             "weight of false negatives in tversky"),
+      number("loss.smooth", UNETD_MEMBER(loss.smooth), any_from(0),
+             "pixels that dice and tversky add to both sides of their fraction"),
       number("optimizer.lr", UNETD_MEMBER(optimizer.lr), any_from(0), "learning rate of AdamW"),
       number("optimizer.beta1", UNETD_MEMBER(optimizer.beta1), below_one,
              "decay of the mean of the gradients"),

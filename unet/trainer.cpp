@@ -1,5 +1,6 @@
 #include "unet/trainer.h"
 
+#include "unet/loss.h"
 #include "unet/runtime.h"
 #include "unet/schedule.h"
 
@@ -9,14 +10,6 @@
 #include <utility>
 
 namespace unetd {
-
-Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, const Config& config,
-                        Value loss_scale) {
-  return config.loss.type == Config::LossType::bce
-             ? bce_with_logits(g, logits, labels, weights, loss_scale)
-             : cross_entropy(g, logits, labels, weights, loss_scale);
-}
-
 namespace {
 
 constexpr const char* smaller_batch = "lower training.batch or training.crop";
@@ -56,18 +49,19 @@ struct OptimizerRecorder {
 }  // namespace
 
 Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int64_t steps,
-                 std::span<const float> class_weights, std::optional<DType> raw)
+                 std::span<const std::vector<float>> loss_weights, std::optional<DType> raw)
     : config_(config),
       model_(model),
       device_(open_device(config.runtime.device)),
-      class_weights_(class_weights.begin(), class_weights.end()),
+      loss_weights_(loss_weights.begin(), loss_weights.end()),
       params_(unet_params(model, device_)),
       counter_(device_, model.classes),
       steps_(steps) {
   check_precision(model, device_);
-  UNETD_CHECK(
-      class_weights_.empty() || static_cast<int64_t>(class_weights_.size()) == model.classes,
-      class_weights_.size(), " weights for ", model.classes, " classes");
+  for (const std::vector<float>& w : loss_weights_) {
+    UNETD_CHECK(w.empty() || static_cast<int64_t>(w.size()) == model.classes, w.size(),
+                " weights for ", model.classes, " classes");
+  }
   params_.initialise(static_cast<uint64_t>(config.training.seed));
   const auto like = [&](const Buffer& buffer) {
     return std::make_shared<Buffer>(device_, buffer.bytes());
@@ -121,8 +115,9 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch, std::op
   Graph g;
   r->input = record_input(g, batch, raw, /*labelled=*/true, model_.compute);
   r->scalars = g.input({1, 1, 1, scalar_count}, DType::f32, "scalars", Kind::dense);
-  if (!class_weights_.empty()) {
-    r->weights = g.input({1, 1, 1, model_.classes}, DType::f32, "class_weights");
+  const Shape per_class{1, 1, 1, model_.classes};
+  for (const std::vector<float>& w : loss_weights_) {
+    r->weights.push_back(w.empty() ? Value{} : g.input(per_class, DType::f32, "class_weights"));
   }
   const Value logits = unet(g, params_, model_, r->input.image, Mode::training);
   Value scale;
@@ -130,7 +125,7 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch, std::op
     scale =
         g.external(optimizer_.loss_scale, 0, {1, 1, 1, loss_scale_count}, DType::f32, "loss_scale");
   }
-  r->loss = segmentation_loss(g, logits, r->input.labels, r->weights, config_, scale);
+  r->loss = segmentation_loss(g, logits, r->input.labels, r->weights, config_.loss, scale);
   g.backward(r->loss);
 
   const int64_t all = params_.trained_elements(), filters = params_.weight_elements();
@@ -154,8 +149,9 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch, std::op
   }
 
   r->session = std::make_unique<Session>(g, session_options(config_));
-  if (r->weights) {
-    r->session->write(r->weights, Tensor::from<float>({1, 1, 1, model_.classes}, class_weights_));
+  for (size_t i = 0; i < r->weights.size(); ++i) {
+    if (!r->weights[i]) continue;
+    r->session->write(r->weights[i], Tensor::from<float>(per_class, loss_weights_[i]));
   }
   return r;
 }
@@ -206,7 +202,7 @@ Trainer::Recorded& Trainer::evaluation(const Images& images) {
   Params params = inference_params();
   const Value logits = unet(g, params, model_, r->input.image, Mode::evaluation);
   counter_.record(g, logits, r->input.labels, 0);
-  r->loss = segmentation_loss(g, logits, r->input.labels, {}, config_);
+  r->loss = segmentation_loss(g, logits, r->input.labels, {}, config_.loss);
   r->session = with_remedy(smaller_batch,
                            [&] { return std::make_unique<Session>(g, session_options(config_)); });
   evaluation_ = std::move(r);

@@ -15,10 +15,6 @@
 
 namespace unetd {
 
-// The loss that the configuration asks for; `weights` and `loss_scale` may be absent.
-Value segmentation_loss(Graph& g, Value logits, Value labels, Value weights, const Config& config,
-                        Value loss_scale = {});
-
 // The state of AdamW and of the moving average: flat buffers in the layout of Params::values() and
 // statistics(). The averages are null without training.ema_decay. Statistics of batch norm are
 // averaged along: those of single batches do not fit averaged filters, and jump.
@@ -36,19 +32,21 @@ struct StepResult {
 
 class Trainer {
  public:
-  // `batch` is the shape of every image tensor; `steps` the length of the schedule; `class_weights`
-  // one factor a class for the configured loss, or empty for none; `raw` the type of the samples
-  // trained on, or none where images come normalised.
+  // `batch` is the shape of every image tensor; `steps` the length of the schedule; `loss_weights`
+  // has one factor a class for each term of the loss, none of them where a term has no weights, or
+  // is empty for no weights at all; `raw` is the type of the samples trained on, or none where
+  // images come normalised.
   Trainer(const Config& config, const UNetConfig& model, Shape batch, int64_t steps,
-          std::span<const float> class_weights, std::optional<DType> raw = {});
+          std::span<const std::vector<float>> loss_weights, std::optional<DType> raw = {});
 
   // One optimiser step. labels: u8 (n, h, w, 1), 255 ignored, turned along with raw images.
   // Throws Error when loss or gradient are not finite, naming the step; the parameters are then
   // those before it. In f16 only when the gradient stays so however small the loss scale becomes.
   StepResult train(const Images& images, const Tensor& labels);
 
-  // Counts the predictions for a batch of any size on the device, and returns the mean loss over
-  // its valid pixels. Uses the moving average of the parameters where there is one.
+  // Counts the predictions for a batch of any size on the device, and returns the loss over its
+  // valid pixels, without weights of classes. Uses the moving average of the parameters where there
+  // is one.
   double evaluate(const Images& images, const Tensor& labels);
   // What evaluate() counted since the last call.
   Confusion take_confusion() { return counter_.take(); }
@@ -75,7 +73,8 @@ class Trainer {
   struct Recorded {  // a graph's session with the values that are read or written
     std::unique_ptr<Session> session;
     NetworkInput input;
-    Value weights, scalars, loss, norm;
+    Value scalars, loss, norm;
+    std::vector<Value> weights;  // of the terms of the loss
     Shape shape;
     std::optional<DType> raw;
   };
@@ -86,7 +85,7 @@ class Trainer {
   Config config_;
   UNetConfig model_;
   DeviceType device_;
-  std::vector<float> class_weights_;
+  std::vector<std::vector<float>> loss_weights_;
   Params params_;
   OptimizerState optimizer_;
   ConfusionCounter counter_;

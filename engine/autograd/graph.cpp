@@ -83,12 +83,14 @@ void Graph::add_grad(Value x, Value dx) {
   current() = sum;
 }
 
+void Graph::reach(Value y) { gradients_[static_cast<size_t>(y.id)].reached = true; }
+
 void Graph::backward(Value y, Value dy) {
-  const int last = y.id;
-  if (dy) gradients_[static_cast<size_t>(y.id)].current = dy;
-  for (int id = last; id >= 0; --id) {
+  gradients_[static_cast<size_t>(y.id)].current = dy;
+  reach(y);
+  for (int id = y.id; id >= 0; --id) {
     const size_t at = static_cast<size_t>(id);
-    const bool reached = gradients_[at].current || (id == last && !dy);
+    const bool reached = gradients_[at].current || gradients_[at].reached;
     if (!reached || !gradients_[at].record) continue;
     const Record record = gradients_[at].record;  // a copy: recording grows the list
     record(*this, gradients_[at].current);

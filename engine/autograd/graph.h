@@ -102,6 +102,9 @@ class Graph {
   Value new_grad(Value x);
   // dx is a contribution to the gradient of x; a second one records a sum.
   void add_grad(Value x, Value dx);
+  // y, a scalar loss that comes with its own gradient, is what backward() starts from, or a term of
+  // that: it gets no gradient from outside, but is to be visited.
+  void reach(Value y);
   // Records the backward pass from y, whose gradient is `dy`: for a scalar loss that comes with its
   // own gradient, none. Values are visited last recorded first, a reverse topological order.
   void backward(Value y, Value dy = {});
@@ -154,7 +157,7 @@ class Graph {
   struct Gradient {
     Record record;
     Value target, current;
-    bool target_given = false;
+    bool target_given = false, reached = false;
   };
   std::vector<ValueInfo> values_;
   std::vector<Gradient> gradients_;  // one per value

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "engine/autograd/graph.h"
+#include "engine/op/loss.h"
 
 namespace unetd {
 
@@ -66,12 +67,25 @@ struct PreparedPatches {
 };
 PreparedPatches prepare_patches(Graph& g, const RawPatches& raw, DType image);
 
-// Mean losses over the valid pixels (engine/op/loss.h): a scalar value from logits and dense u8
-// labels of one channel. `weights` may be absent. `loss_scale`, a LossScale (engine/op/optimizer.h)
-// or absent, multiplies the gradient and not the value.
-Value cross_entropy(Graph& g, Value logits, Value labels, Value weights, Value loss_scale = {});
+struct LossOptions {
+  float factor = 1;       // of value and gradient
+  Value loss_scale = {};  // a LossScale (engine/op/optimizer.h) or absent: of the gradient alone
+};
+// Losses over the valid pixels (engine/op/loss.h): a scalar value from logits and dense u8 labels
+// of one channel. `weights` may be absent.
+Value cross_entropy(Graph& g, Value logits, Value labels, Value weights,
+                    const LossOptions& options = {});
 Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight,
-                      Value loss_scale = {});
+                      const LossOptions& options = {});
+struct TverskyOptions {
+  Activation activation = Activation::softmax;
+  float alpha = 0.5F, beta = 0.5F;  // of false positives and of false negatives
+  float smooth = 1;
+};
+Value tversky_loss(Graph& g, Value logits, Value labels, Value weights,
+                   const TverskyOptions& tversky, const LossOptions& options = {});
+// The sum of two losses, which may be sums themselves. The gradients of what they share add up.
+Value add_losses(Graph& g, Value a, Value b);
 
 // What is made of a network's outputs (engine/op/classify.h, blend_tile.h); none has a gradient.
 // The class of each pixel: dense u8 (n, h, w, 1), in `classes` where that is given.

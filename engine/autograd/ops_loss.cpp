@@ -1,13 +1,16 @@
 #include "engine/autograd/ops.h"
-#include "engine/op/loss.h"
 #include "engine/op/optimizer.h"
+#include "engine/op/pointwise.h"
 
 namespace unetd {
 namespace {
 
+constexpr const char* loss_comes_last = "a loss carries its own gradient and must come last";
+
 // A loss node yields its own gradient along with the value: the backward closure only hands it on.
 template <class Loss>
-Value fused_loss(Graph& g, Value logits, Value labels, Value weights, Value scale) {
+Value fused_loss(Graph& g, Value logits, Value labels, Value weights, Loss problem,
+                 const LossOptions& options) {
   const auto xi = g.info(logits);
   const auto& li = g.info(labels);
   UNETD_CHECK(li.dtype == DType::u8 && li.kind == Kind::dense &&
@@ -20,12 +23,15 @@ Value fused_loss(Graph& g, Value logits, Value labels, Value weights, Value scal
                 " has shape ", wi.shape, ", wanted one weight for each of ", xi.shape.c,
                 " classes");
   }
-  const Value loss = g.value({1, 1, 1, 1}, accumulated, "loss", Kind::dense);
+  const Value loss = g.value({1, 1, 1, 1}, accumulated, Loss::name, Kind::dense);
   const Value dlogits = g.value(xi.shape, xi.dtype, xi.name + ".grad");
-  g.emit(Loss{xi.shape, static_cast<bool>(weights), xi.dtype}, {logits, labels, weights},
-         {loss, dlogits});
-  g.on_backward(loss, {logits}, [=](Graph& b, Value dy) {
-    UNETD_CHECK(!dy, "a loss carries its own gradient and must come last");
+  problem.logits = xi.shape;
+  problem.weighted = static_cast<bool>(weights);
+  problem.factor = options.factor;
+  problem.dtype = xi.dtype;
+  g.emit(problem, {logits, labels, weights}, {loss, dlogits});
+  g.on_backward(loss, {logits}, [=, scale = options.loss_scale](Graph& b, Value dy) {
+    UNETD_CHECK(!dy, loss_comes_last);
     if (!scale) return b.add_grad(logits, dlogits);
     const Value scaled = b.new_grad(logits);
     b.emit(ScaleGradient{xi.shape, xi.dtype}, {dlogits, scale}, {scaled});
@@ -37,12 +43,39 @@ Value fused_loss(Graph& g, Value logits, Value labels, Value weights, Value scal
 
 }  // namespace
 
-Value cross_entropy(Graph& g, Value logits, Value labels, Value weights, Value loss_scale) {
-  return fused_loss<CrossEntropy>(g, logits, labels, weights, loss_scale);
+Value cross_entropy(Graph& g, Value logits, Value labels, Value weights,
+                    const LossOptions& options) {
+  return fused_loss(g, logits, labels, weights, CrossEntropy{}, options);
 }
 
-Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight, Value loss_scale) {
-  return fused_loss<BceWithLogits>(g, logits, labels, pos_weight, loss_scale);
+Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight,
+                      const LossOptions& options) {
+  return fused_loss(g, logits, labels, pos_weight, BceWithLogits{}, options);
+}
+
+Value tversky_loss(Graph& g, Value logits, Value labels, Value weights,
+                   const TverskyOptions& tversky, const LossOptions& options) {
+  const TverskyLoss problem{.logits = g.info(logits).shape,
+                            .activation = tversky.activation,
+                            .alpha = tversky.alpha,
+                            .beta = tversky.beta,
+                            .smooth = tversky.smooth};
+  return fused_loss(g, logits, labels, weights, problem, options);
+}
+
+Value add_losses(Graph& g, Value a, Value b) {
+  const auto ai = g.info(a), bi = g.info(b);
+  UNETD_CHECK(ai.shape.count() == 1 && bi.shape.count() == 1 && ai.dtype == bi.dtype, ai.name,
+              " of ", ai.shape, " and ", bi.name, " of ", bi.shape, " are no two losses");
+  const Value sum = g.value(ai.shape, ai.dtype, "loss", Kind::dense);
+  g.emit(Add{ai.shape, ai.dtype, Kind::dense}, {a, b}, {sum});
+  g.on_backward(sum, {a, b}, [=](Graph& backward, Value dy) {
+    UNETD_CHECK(!dy, loss_comes_last);
+    backward.reach(a);
+    backward.reach(b);
+  });
+  g.mark_output(sum);
+  return sum;
 }
 
 }  // namespace unetd

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/op/registry.h"
+#include "engine/tensor/layout.h"
 
 namespace unetd {
 
@@ -57,11 +58,12 @@ struct SoftmaxGrad : detail::UnaryGrad {
   static constexpr const char* name = "softmax_grad";
 };
 
-// y = a + b; y may be a
+// y = a + b; y may be a. Of images, or of dense numbers such as losses.
 struct Add {
   static constexpr const char* name = "add";
   Shape shape;
   DType dtype = DType::f32;
+  Kind kind = Kind::features;
 
   bool operator==(const Add&) const = default;
   struct Buffers {

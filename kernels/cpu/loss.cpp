@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace unetd::UNETD_ISA {
 namespace {
@@ -40,6 +41,11 @@ Vec exp_nonpositive(const Vec& x) {
   return p * power;
 }
 
+// exp(-|z|) of the channels that exist, 1 elsewhere.
+Vec exp_minus_abs(const Vec& z, const Mask& valid) {
+  return exp_nonpositive(choose(valid, choose(z < 0, z, -z), Vec{}));
+}
+
 float horizontal_max(const Vec& v) {
   float most = v[0];
   for (int k = 1; k < block; ++k) most = std::max(most, v[k]);
@@ -58,11 +64,29 @@ Vec weight_vector(const void* weights) {
   return weights == nullptr ? splat(1) : load(static_cast<const float*>(weights));
 }
 
-// What the two losses share: chunks of pixels, the normaliser, the sum. `Pixel` computes one pixel.
+// exp(z - max) of a pixel's classes. The other classes' share is summed without the label's: a
+// confident pixel's gradient and loss are far below the rounding of 1.
+struct Exponentials {
+  Vec e;
+  float most, others;
+};
+Exponentials exponentials(const Vec& z, const Mask& valid, const Mask& hit) {
+  const float most = horizontal_max(choose(valid, z, splat(z[0])));
+  const Vec e = choose(valid, exp_nonpositive(choose(valid, z - most, Vec{})), Vec{});
+  return {e, most, horizontal_sum(choose(hit, Vec{}, e))};
+}
+
+int64_t chunks_of(const Shape& s) { return (s.pixels() + chunk_pixels - 1) / chunk_pixels; }
+
+// --- means over pixels ---------------------------------------------------------------------------
+
+// What these losses share: chunks of pixels, the normaliser, the sum. `Pixel` computes one pixel.
 template <class P, class Pixel>
 struct LossKernel final : Kernel<P> {
   explicit LossKernel(const P& p) : p_(p) {}
-  size_t workspace() const override { return static_cast<size_t>(chunks()) * sizeof(double); }
+  size_t workspace() const override {
+    return static_cast<size_t>(chunks_of(p_.logits)) * sizeof(double);
+  }
   void run(const typename P::Buffers& b, void* workspace, Stream&) const override {
     double* partial = static_cast<double*>(workspace);
     const Pixel pixel(p_, b);
@@ -71,7 +95,7 @@ struct LossKernel final : Kernel<P> {
       for (int64_t i = begin; i < end; ++i) sum += pixel.weight(b.labels[i]);
       return sum;
     });
-    const float scale = total > 0 ? static_cast<float>(1 / total) : 0.0F;
+    const double scale = total > 0 ? p_.factor / total : 0;
     const float* logits = static_cast<const float*>(b.logits);
     float* dlogits = static_cast<float*>(b.dlogits);
     const double loss = sum_chunks(partial, [&](int64_t begin, int64_t end) {
@@ -79,24 +103,24 @@ struct LossKernel final : Kernel<P> {
       for (int64_t i = begin; i < end; ++i) {
         Vec gradient = {};
         if (b.labels[i] < pixel.classes()) {
-          sum += pixel.evaluate(load(logits + i * block), b.labels[i], scale, gradient);
+          sum += pixel.evaluate(load(logits + i * block), b.labels[i], static_cast<float>(scale),
+                                gradient);
         }
         store(dlogits + i * block, gradient);
       }
       return sum;
     });
-    *static_cast<float*>(b.loss) = static_cast<float>(total > 0 ? loss / total : 0);
+    *static_cast<float*>(b.loss) = static_cast<float>(scale * loss);
   }
 
  private:
-  int64_t chunks() const { return (p_.logits.pixels() + chunk_pixels - 1) / chunk_pixels; }
   template <class F>
   double sum_chunks(double* partial, F&& f) const {
     parallel_chunks(p_.logits.pixels(), chunk_pixels, [&](int64_t begin, int64_t end) {
       partial[begin / chunk_pixels] = f(begin, end);
     });
     double sum = 0;
-    for (int64_t i = 0; i < chunks(); ++i) sum += partial[i];
+    for (int64_t i = 0; i < chunks_of(p_.logits); ++i) sum += partial[i];
     return sum;
   }
 
@@ -112,11 +136,8 @@ struct CrossEntropyPixel {
   double weight(uint8_t label) const { return label < c ? weights[label] : 0; }
   double evaluate(const Vec& z, uint8_t label, float scale, Vec& gradient) const {
     const Mask valid = lanes < static_cast<int>(c), hit = lanes == static_cast<int>(label);
-    const float most = horizontal_max(choose(valid, z, splat(z[0])));
-    const Vec e = choose(valid, exp_nonpositive(choose(valid, z - most, Vec{})), Vec{});
-    // The other classes' share, summed without the label's: a confident pixel's gradient and loss
-    // are far below the rounding of 1.
-    const float others = horizontal_sum(choose(hit, Vec{}, e)), w = weights[label];
+    const auto [e, most, others] = exponentials(z, valid, hit);
+    const float w = weights[label];
     gradient = choose(hit, splat(-others), e) * (w * scale / (others + e[label]));
     return double{w} *
            (std::log1p(double{others} + (double{e[label]} - 1)) - (double{z[label]} - most));
@@ -133,7 +154,7 @@ struct BcePixel {
   double evaluate(const Vec& z, uint8_t label, float scale, Vec& gradient) const {
     const Mask valid = lanes < static_cast<int>(c);
     const Mask hit = c == 1 ? Mask{} - static_cast<int>(label) : lanes == static_cast<int>(label);
-    const Vec e = exp_nonpositive(choose(valid, choose(z < 0, z, -z), Vec{}));  // exp(-|z|)
+    const Vec e = exp_minus_abs(z, valid);
     // sigmoid(z) where the class is absent, sigmoid(-z) where it is there: neither is a difference.
     const Vec sigmoid = choose((z < 0) ^ hit, e, splat(1)) / (1 + e);
     gradient = choose(valid, choose(hit, -pos_weight, splat(1)) * sigmoid * scale, Vec{});
@@ -148,12 +169,135 @@ struct BcePixel {
   }
 };
 
+// --- overlap -------------------------------------------------------------------------------------
+
+// Soft counts of the classes.
+using Doubles = double __attribute__((vector_size(128)));
+struct Overlaps {
+  Doubles tp, fp, fn;
+};
+Doubles widened(const Vec& v) { return __builtin_convertvector(v, Doubles); }
+
+// Derivatives of the loss by the probability of each class: where that is the target, and where it
+// is not.
+struct Slopes {
+  Vec hit, miss;
+};
+
+// Probabilities, their complements where they are needed, and what both make of slopes. `hit` marks
+// the target.
+struct SoftmaxPixel {
+  Mask valid;
+
+  void add(const Vec& z, const Mask& hit, Overlaps& sums) const {
+    const auto [e, most, others] = exponentials(z, valid, hit);
+    const Vec own = choose(hit, e, Vec{});
+    const float scale = 1 / (others + horizontal_sum(own));
+    sums.tp += widened(own * scale);
+    sums.fp += widened((e - own) * scale);
+    sums.fn += widened(choose(hit, splat(others * scale), Vec{}));
+  }
+  // p * (slope - sum of p * slope), in slopes less that of the most probable class: its p, which
+  // may be nearly 1, then takes no part in the sum.
+  Vec gradient(const Vec& z, const Vec& slope) const {
+    const auto [e, most, sum] = exponentials(z, valid, Mask{});
+    const Vec p = e * (1 / sum);
+    const Vec lowest = splat(-std::numeric_limits<float>::infinity());
+    const Vec tilt = slope - horizontal_max(choose(valid & (z == most), slope, lowest));
+    return choose(valid, p * (tilt - horizontal_sum(choose(valid, p * tilt, Vec{}))), Vec{});
+  }
+};
+
+struct SigmoidPixel {
+  Mask valid;
+
+  // With e = exp(-|z|): the nearer of p and 1 - p is 1 / (1 + e), the other one e / (1 + e).
+  void add(const Vec& z, const Mask& hit, Overlaps& sums) const {
+    const Vec e = exp_minus_abs(z, valid);
+    const Vec p = choose(valid, choose(z < 0, e, splat(1)) / (1 + e), Vec{});
+    sums.tp += widened(choose(hit, p, Vec{}));
+    sums.fp += widened(choose(hit, Vec{}, p));
+    sums.fn += widened(choose(hit, choose(z < 0, splat(1), e) / (1 + e), Vec{}));
+  }
+  Vec gradient(const Vec& z, const Vec& slope) const {
+    const Vec e = exp_minus_abs(z, valid);
+    return choose(valid, slope * e / ((1 + e) * (1 + e)), Vec{});
+  }
+};
+
+struct TverskyKernel final : Kernel<TverskyLoss> {
+  explicit TverskyKernel(const TverskyLoss& p) : p_(p) {}
+  size_t workspace() const override {
+    return static_cast<size_t>(chunks_of(p_.logits)) * sizeof(Overlaps);
+  }
+  void run(const TverskyLoss::Buffers& b, void* workspace, Stream&) const override {
+    auto* const partial = static_cast<Overlaps*>(workspace);
+    const Mask valid = lanes < static_cast<int>(p_.logits.c);
+    if (p_.activation == Activation::softmax) return evaluate(SoftmaxPixel{valid}, b, partial);
+    evaluate(SigmoidPixel{valid}, b, partial);
+  }
+
+ private:
+  template <class Pixel>
+  void evaluate(const Pixel& pixel, const TverskyLoss::Buffers& b, Overlaps* partial) const {
+    const float* logits = static_cast<const float*>(b.logits);
+    float* dlogits = static_cast<float*>(b.dlogits);
+    const int first = static_cast<int>(p_.first_label()),
+              end_label = first + static_cast<int>(p_.logits.c);
+    const auto target = [&](int64_t i) { return lanes == b.labels[i] - first; };
+    parallel_chunks(p_.logits.pixels(), chunk_pixels, [&](int64_t begin, int64_t end) {
+      Overlaps sums = {};
+      for (int64_t i = begin; i < end; ++i) {
+        if (b.labels[i] < end_label) pixel.add(load(logits + i * block), target(i), sums);
+      }
+      partial[begin / chunk_pixels] = sums;
+    });
+    const Slopes slopes = join(partial, weight_vector(b.weights), static_cast<float*>(b.loss));
+    parallel_chunks(p_.logits.pixels(), chunk_pixels, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        Vec gradient = {};
+        if (b.labels[i] < end_label) {
+          const Vec slope = choose(target(i), slopes.hit, slopes.miss);
+          gradient = pixel.gradient(load(logits + i * block), slope);
+        }
+        store(dlogits + i * block, gradient);
+      }
+    });
+  }
+  // The chunks in order, and what follows from their sum.
+  Slopes join(const Overlaps* partial, const Vec& weights, float* loss) const {
+    Overlaps all = {};
+    for (int64_t i = 0; i < chunks_of(p_.logits); ++i) {
+      all.tp += partial[i].tp, all.fp += partial[i].fp, all.fn += partial[i].fn;
+    }
+    double total = 0, lost = 0;
+    Slopes slopes = {};
+    for (int64_t k = 0; k < p_.logits.c; ++k) {
+      const double tp = all.tp[k], fp = all.fp[k], fn = all.fn[k], weight = weights[k];
+      if (tp + fn == 0) continue;
+      const double wrong = p_.alpha * fp + p_.beta * fn, whole = tp + wrong + p_.smooth;
+      total += weight;
+      lost += weight * wrong / whole;
+      const double scale = weight / (whole * whole);
+      slopes.hit[k] =
+          static_cast<float>(-scale * (p_.alpha * fp + p_.beta * (tp + fn + p_.smooth)));
+      slopes.miss[k] = static_cast<float>(scale * p_.alpha * (tp + p_.smooth));
+    }
+    const double scale = total > 0 ? p_.factor / total : 0;
+    *loss = static_cast<float>(scale * lost);
+    return {slopes.hit * static_cast<float>(scale), slopes.miss * static_cast<float>(scale)};
+  }
+
+  TverskyLoss p_;
+};
+
 }  // namespace
 
 void register_loss() {
   const auto cpu = DeviceType::cpu;
   add_kernel<CrossEntropy, LossKernel<CrossEntropy, CrossEntropyPixel>>(cpu, isa_name, reject);
   add_kernel<BceWithLogits, LossKernel<BceWithLogits, BcePixel>>(cpu, isa_name, reject);
+  add_kernel<TverskyLoss, TverskyKernel>(cpu, isa_name, reject);
 }
 
 }  // namespace unetd::UNETD_ISA

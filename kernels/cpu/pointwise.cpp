@@ -39,13 +39,17 @@ void add(const Add& p, const Add::Buffers& b) {
                   [&](int64_t i) { store(out(b.y) + i, load(in(b.a) + i) + load(in(b.b) + i)); });
 }
 
+const char* reject_sum(const Add& p) {
+  return p.kind == Kind::features ? f32_only(p) : "images only";
+}
+
 }  // namespace
 
 void register_pointwise() {
   const auto cpu = DeviceType::cpu;
   add_function<relu, Relu>(cpu, isa_name, f32_only);
   add_function<relu_grad, ReluGrad>(cpu, isa_name, f32_only);
-  add_function<add, Add>(cpu, isa_name, f32_only);
+  add_function<add, Add>(cpu, isa_name, reject_sum);
 }
 
 }  // namespace unetd::UNETD_ISA

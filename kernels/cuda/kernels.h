@@ -59,6 +59,7 @@ void register_optimizer();
 void register_pointwise();
 void register_prepare_patches();
 void register_shape_ops();
+void register_tversky_loss();
 void register_upsample2x();
 
 }  // namespace unetd::UNETD_GPU

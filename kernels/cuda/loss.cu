@@ -12,9 +12,11 @@ namespace {
 
 // Sums of blocks, in double precision: as many as threads, so that a block can join them in one go.
 constexpr int64_t weight_sums = block_threads;
-SIMT_DEVICE double total_of(const double* weights, unsigned count) {
+// factor / sum of the weights, or 0 where no pixel is valid.
+SIMT_DEVICE double scale_of(const double* weights, unsigned count, float factor) {
   const unsigned self = threadIdx.y * blockDim.x + threadIdx.x;
-  return block_sum(self < count ? weights[self] : 0.0);
+  const double total = block_sum(self < count ? weights[self] : 0.0);
+  return total > 0 ? double{factor} / total : 0.0;
 }
 
 // Neither loss subtracts what is nearly equal: of a confident pixel, loss and gradient are far
@@ -102,18 +104,18 @@ struct Packs {
   Pixels g;
   template <class F>
   SIMT_DEVICE void operator()(const float* z, const F& f) const {
-    for (int64_t c = int64_t{threadIdx.x} * N; c < g.channels; c += int64_t{g.lanes} * N) {
+    for_each_pack<N>(g, [&](int64_t c) {
       const Floats<N> v = load_floats<N>(z + c);
       for (int k = 0; k < N; ++k) f(c + k, v.v[k]);
-    }
+    });
   }
   template <class F>
   SIMT_DEVICE void operator()(const float* z, float* out, const F& f) const {
-    for (int64_t c = int64_t{threadIdx.x} * N; c < g.channels; c += int64_t{g.lanes} * N) {
+    for_each_pack<N>(g, [&](int64_t c) {
       Floats<N> v = load_floats<N>(z + c);
       for (int k = 0; k < N; ++k) v.v[k] = f(c + k, v.v[k]);
       store_floats(out + c, v);
-    }
+    });
   }
 };
 
@@ -128,30 +130,26 @@ struct LossBuffers {
 template <class Pixel, int N>
 __global__ void __launch_bounds__(block_threads, resident_blocks)
     loss_kernel(double* __restrict__ sums, LossBuffers b, const double* __restrict__ weights,
-                unsigned weight_count, Pixel pixel, Pixels g) {
-  const double total = total_of(weights, weight_count);
-  const float scale = total > 0 ? static_cast<float>(1 / total) : 0.F;
+                unsigned weight_count, float factor, Pixel pixel, Pixels g) {
+  const float scale = static_cast<float>(scale_of(weights, weight_count, factor));
   double sum = 0;
-  for (int64_t begin = int64_t{blockIdx.x} * g.high; begin < g.pixels;
-       begin += int64_t{gridDim.x} * g.high) {
-    // A thread beyond the last pixel joins in that one, but does not count it.
-    const int64_t own = begin + threadIdx.y, i = own < g.pixels ? own : g.pixels - 1;
+  for_each_pixel(g, [&](int64_t i, bool own) {
     const double part = pixel.evaluate(b.logits + i * g.channels, b.dlogits + i * g.channels,
                                        b.labels[i], scale, g.lanes, Packs<N>{g});
-    if (own == i) sum += part;
-  }
+    if (own) sum += part;
+  });
   sum = block_sum(sum);
   if (threadIdx.x == 0 && threadIdx.y == 0) sums[blockIdx.x] = sum;
 }
 
 __global__ void __launch_bounds__(block_threads)
     finish_kernel(float* __restrict__ loss, const double* __restrict__ sums, unsigned count,
-                  const double* __restrict__ weights, unsigned weight_count) {
+                  const double* __restrict__ weights, unsigned weight_count, float factor) {
   double sum = 0;
   for (unsigned i = threadIdx.x; i < count; i += block_threads) sum += sums[i];
   sum = block_sum(sum);
-  const double total = total_of(weights, weight_count);
-  if (threadIdx.x == 0) *loss = total > 0 ? static_cast<float>(sum / total) : 0.F;
+  const double scale = scale_of(weights, weight_count, factor);
+  if (threadIdx.x == 0) *loss = static_cast<float>(scale * sum);
 }
 
 template <class P, class Pixel>
@@ -172,9 +170,9 @@ struct LossKernel final : Kernel<P> {
     const auto evaluate = [&]<int N>(Pack<float, N>) {
       const Pixels g = pixels_of<N>(p_.logits);
       simt::launch(loss_kernel<Pixel, N>, g.grid(), g.block(), 0, stream, sums, buffers, weights,
-                   blocks, pixel, g);
+                   blocks, p_.factor, pixel, g);
       simt::launch(finish_kernel, Dim{1}, Dim{block_threads}, 0, stream, buffers.loss, sums,
-                   g.blocks, weights, blocks);
+                   g.blocks, weights, blocks, p_.factor);
     };
     if (pack_size(DType::f32, p_.logits.c) == 1) return evaluate(Pack<float, 1>{});
     evaluate(Pack<float>{});

@@ -170,4 +170,22 @@ Pixels pixels_of(const Shape& s) {
   return {s.pixels(), s.c, lanes, high, static_cast<unsigned>(blocks)};
 }
 
+// visit(channel) for each pack of this thread in its pixel.
+template <int N, class F>
+SIMT_DEVICE void for_each_pack(const Pixels& g, const F& visit) {
+  for (int64_t c = int64_t{threadIdx.x} * N; c < g.channels; c += int64_t{g.lanes} * N) visit(c);
+}
+
+// visit(pixel, own) for each pixel of this thread. A thread beyond the last pixel visits that one,
+// which is not its own, since the others of its warp wait for it in a join.
+template <class F>
+SIMT_DEVICE void for_each_pixel(const Pixels& g, const F& visit) {
+  for (int64_t begin = int64_t{blockIdx.x} * g.high; begin < g.pixels;
+       begin += int64_t{gridDim.x} * g.high) {
+    const int64_t pixel = begin + threadIdx.y;
+    const bool own = pixel < g.pixels;
+    visit(own ? pixel : g.pixels - 1, own);
+  }
+}
+
 }  // namespace unetd::UNETD_GPU

@@ -45,28 +45,11 @@ void sum(const Add& p, const Add::Buffers& b, const Stream& stream) {
   });
 }
 
-// visit(channel) for each pack of this thread in its pixel.
-template <int N, class F>
-SIMT_DEVICE void for_each_pack(const Pixels& g, const F& visit) {
-  for (int64_t c = int64_t{threadIdx.x} * N; c < g.channels; c += int64_t{g.lanes} * N) visit(c);
-}
-
-// visit(offset of the pixel's first channel) for each pixel of this thread. A thread beyond the
-// last pixel visits that one again, since the others of its warp wait for it in a join; it writes
-// the same.
-template <class F>
-SIMT_DEVICE void for_each_pixel(const Pixels& g, const F& visit) {
-  for (int64_t begin = int64_t{blockIdx.x} * g.high; begin < g.pixels;
-       begin += int64_t{gridDim.x} * g.high) {
-    const int64_t pixel = begin + threadIdx.y;
-    visit((pixel < g.pixels ? pixel : g.pixels - 1) * g.channels);
-  }
-}
-
 template <class T, int N>
 __global__ void __launch_bounds__(block_threads)
     softmax_kernel(T* __restrict__ y, const T* __restrict__ x, Pixels g) {
-  for_each_pixel(g, [&](int64_t at) {
+  for_each_pixel(g, [&](int64_t pixel, bool) {
+    const int64_t at = pixel * g.channels;
     float top = -INFINITY, sum = 0;
     for_each_pack<N>(g, [&](int64_t c) {
       const Floats<N> in = load_floats<N>(x + at + c);
@@ -90,7 +73,8 @@ template <class T, int N>
 __global__ void __launch_bounds__(block_threads)
     softmax_grad_kernel(T* __restrict__ dx, const T* __restrict__ y, const T* __restrict__ dy,
                         Pixels g) {
-  for_each_pixel(g, [&](int64_t at) {
+  for_each_pixel(g, [&](int64_t pixel, bool) {
+    const int64_t at = pixel * g.channels;
     float dot = 0;
     for_each_pack<N>(g, [&](int64_t c) {
       const Floats<N> a = load_floats<N>(y + at + c), b = load_floats<N>(dy + at + c);

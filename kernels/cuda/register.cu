@@ -19,6 +19,7 @@ void register_kernels() {
   register_pointwise();
   register_prepare_patches();
   register_shape_ops();
+  register_tversky_loss();
   register_upsample2x();
 }
 

@@ -91,11 +91,11 @@ void softmax_grad(const SoftmaxGrad& p, const SoftmaxGrad::Buffers& b) {
 }
 
 // Over the storage as it lies: padding adds up to zero, and y may be a.
-void add_images(const Add& p, const Add::Buffers& b) {
+void add_storage(const Add& p, const Add::Buffers& b) {
   with_type(p.dtype, [&]<class T>(T) {
     const T *from_a = static_cast<const T*>(b.a), *from_b = static_cast<const T*>(b.b);
     T* y = static_cast<T*>(b.y);
-    const int64_t count = storage_count(layout_of(DeviceType::cpu), Kind::features, p.shape);
+    const int64_t count = storage_count(layout_of(DeviceType::cpu), p.kind, p.shape);
     parallel_for(count, [&](int64_t i) { y[i] = from_a[i] + from_b[i]; });
   });
 }
@@ -109,7 +109,7 @@ void register_pointwise() {
   add<sigmoid_grad, SigmoidGrad>();
   add<softmax, Softmax>();
   add<softmax_grad, SoftmaxGrad>();
-  add<add_images, Add>();
+  add<add_storage, Add>();
 }
 
 }  // namespace unetd::ref

@@ -26,8 +26,8 @@ using AllProblems =
                BatchNormGrad, BatchNormInference, BatchNormApplyPool, BatchNormPoolGrad, Relu,
                ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, MaxPool2x2,
                MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels, SplitChannels, Pad2d,
-               CrossEntropy, BceWithLogits, GlobalNorm, ScaleGradient, GradientFactor, AdamW, Ema,
-               Cast, Classify, ConfusionMatrix, BlendTile, PreparePatches>;
+               CrossEntropy, BceWithLogits, TverskyLoss, GlobalNorm, ScaleGradient, GradientFactor,
+               AdamW, Ema, Cast, Classify, ConfusionMatrix, BlendTile, PreparePatches>;
 
 // visit.template operator()<P>() for every problem.
 template <class Visit>

@@ -33,11 +33,17 @@ inline Signature describe(const BceWithLogits& p) {
                        p.weighted ? "pos_weight" : nullptr, p.dtype);
 }
 
+inline Signature describe(const TverskyLoss& p) {
+  return describe_loss(p.logits, p.logits.c + p.first_label(), p.weighted ? "weights" : nullptr,
+                       p.dtype);
+}
+
 template <class P>
 Cases<P> loss_cases(const std::vector<Shape>& test) {
   Cases<P> all;
   for (const bool weighted : {false, true}) {
     for (const Shape& s : test) all.test.push_back({.logits = s, .weighted = weighted});
+    all.test.push_back({.logits = test.back(), .weighted = weighted, .factor = 0.3F});
     all.test.push_back({.logits = many_pixels, .weighted = weighted});
     for (const Shape& s : net_logits()) all.perf.push_back({.logits = s, .weighted = weighted});
   }
@@ -52,6 +58,41 @@ template <>
 inline Cases<BceWithLogits> cases<BceWithLogits>() {
   return loss_cases<BceWithLogits>(
       {{1, 1, 1, 1}, {2, 5, 7, 1}, {1, 16, 16, 4}, {2, 3, 9, 17}, {1, 8, 8, 16}, {1, 7, 6, 33}});
+}
+
+// More channels than a warp sums at once, and a batch in which most of the classes are not there.
+template <>
+inline Cases<TverskyLoss> cases<TverskyLoss>() {
+  Cases<TverskyLoss> all;
+  const auto soft = [](const Shape& s) { return TverskyLoss{.logits = s}; };
+  const auto sigmoid = [](const Shape& s) {
+    return TverskyLoss{.logits = s,
+                       .weighted = true,
+                       .factor = 0.3F,
+                       .activation = Activation::sigmoid,
+                       .alpha = 0.3F,
+                       .beta = 0.7F,
+                       .smooth = 0.01F};
+  };
+  for (const Shape& s : {Shape{1, 1, 1, 1},
+                         {1, 1, 1, 2},
+                         {2, 5, 7, 1},
+                         {2, 5, 7, 3},
+                         {1, 16, 16, 4},
+                         {2, 3, 9, 17},
+                         {1, 8, 8, 16},
+                         {1, 3, 5, 132}}) {
+    all.test.push_back(soft(s));
+    all.test.push_back(sigmoid(s));
+  }
+  all.test.push_back(soft(many_pixels));
+  all.test.push_back(
+      {.logits = {1, 7, 6, 33}, .weighted = true, .alpha = 0, .beta = 1, .smooth = 0});
+  for (const Shape& s : net_logits()) {
+    all.perf.push_back(soft(s));
+    all.perf.push_back(sigmoid(s));
+  }
+  return all;
 }
 
 }  // namespace unetd

@@ -25,8 +25,8 @@ inline Signature describe(const SigmoidGrad& p) { return describe_unary_grad(p, 
 inline Signature describe(const Softmax& p) { return describe_unary(p, p.shape.c); }
 inline Signature describe(const SoftmaxGrad& p) { return describe_unary_grad(p, p.shape.c); }
 inline Signature describe(const Add& p) {
-  return {{{"a", p.shape, Kind::features, p.dtype}, {"b", p.shape, Kind::features, p.dtype}},
-          {{.name = "y", .shape = p.shape, .dtype = p.dtype}}};
+  return {{{"a", p.shape, p.kind, p.dtype}, {"b", p.shape, p.kind, p.dtype}},
+          {{.name = "y", .shape = p.shape, .kind = p.kind, .dtype = p.dtype}}};
 }
 
 template <class P>
@@ -66,8 +66,12 @@ inline Cases<SoftmaxGrad> cases<SoftmaxGrad>() {
 }
 template <>
 inline Cases<Add> cases<Add>() {
-  return for_shapes<Add>(edge_shapes(), net_levels(0, net_depth - 1),
-                         [](const Shape& s) { return Add{.shape = s}; });
+  Cases<Add> all = for_shapes<Add>(edge_shapes(), net_levels(0, net_depth - 1),
+                                   [](const Shape& s) { return Add{.shape = s}; });
+  for (const int64_t count : {1, 21}) {
+    all.test.push_back({.shape = vector_shape(count), .kind = Kind::dense});
+  }
+  return all;
 }
 
 }  // namespace unetd

@@ -30,14 +30,16 @@ constexpr double unit_roundoff(DType t) {
 // Errors of sums grow with the square root of their length when roundings are independent; the
 // factor before it leaves room for Winograd's transforms and approximated exponentials.
 struct Tolerance {
-  double element;  // largest error of an element, relative to the largest element
-  double rms;      // root of the mean square error, relative to the root mean square
+  double element;    // largest error of an element, relative to the largest element
+  double rms;        // root of the mean square error, relative to the root mean square
+  double floor = 0;  // an absolute error that every element may have on top
 };
-// Sums are in wide_type(dtype); 16-bit results are rounded to `dtype` once, by half its last place.
+// Sums are in wide_type(dtype); 16-bit results are rounded to `dtype` once, by half its last place,
+// which in f16 is large beside a small number.
 inline Tolerance tolerance(DType dtype, int64_t reduction) {
   const double error = unit_roundoff(wide_type(dtype)) * std::sqrt(static_cast<double>(reduction));
   const double rounding = wide_type(dtype) == dtype ? 0 : unit_roundoff(dtype) / 2;
-  return {16 * error + rounding, 4 * error + rounding};
+  return {16 * error + rounding, 4 * error + rounding, dtype == DType::f16 ? 0x1p-25 : 0};
 }
 
 // What is wrong with `got`, or an empty string. NaN equals NaN only.
@@ -51,7 +53,7 @@ inline std::string difference(const Tensor& got, const Tensor& want, const Toler
       return str("element ", i, " is ", a[i], ", not ", b[i]);
     }
     if (a[i] == b[i] || std::isnan(b[i])) continue;
-    const double error = std::abs(a[i] - b[i]);
+    const double error = std::max(std::abs(a[i] - b[i]) - allowed.floor, 0.0);
     if (!(error <= worst)) worst = error, worst_at = i;
     error_square += error * error;
   }

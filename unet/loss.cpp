@@ -1,0 +1,68 @@
+#include "unet/loss.h"
+
+#include "engine/autograd/ops.h"
+
+namespace unetd {
+namespace {
+
+using Type = Config::LossType;
+
+Value record_overlap(Graph& g, Value logits, Value labels, Value weights,
+                     const Config::Loss& config, Type type, const LossOptions& options) {
+  const bool sigmoid = config.independent_outputs() || g.info(logits).shape.c == 1;
+  TverskyOptions overlap{.activation = sigmoid ? Activation::sigmoid : Activation::softmax,
+                         .smooth = static_cast<float>(config.smooth)};
+  if (type == Type::tversky) {
+    overlap.alpha = static_cast<float>(config.tversky_alpha);
+    overlap.beta = static_cast<float>(config.tversky_beta);
+  }
+  return tversky_loss(g, logits, labels, weights, overlap, options);
+}
+
+Value record_term(Graph& g, Value logits, Value labels, Value weights, const Config::Loss& config,
+                  Type type, const LossOptions& options) {
+  switch (type) {
+    case Type::cross_entropy:
+      if (g.info(logits).shape.c == 1) {
+        throw UsageError("loss.type has cross_entropy, but the network has one output; use bce");
+      }
+      return cross_entropy(g, logits, labels, weights, options);
+    case Type::bce:
+      return bce_with_logits(g, logits, labels, weights, options);
+    case Type::dice:
+    case Type::tversky:
+      return record_overlap(g, logits, labels, weights, config, type, options);
+  }
+  throw Error("a loss of unknown type");
+}
+
+}  // namespace
+
+Value segmentation_loss(Graph& g, Value logits, Value labels, std::span<const Value> weights,
+                        const Config::Loss& config, Value loss_scale) {
+  UNETD_CHECK(weights.empty() || weights.size() == config.terms.size(), weights.size(),
+              " weights for ", config.terms.size(), " terms of a loss");
+  Value sum;
+  for (size_t i = 0; i < config.terms.size(); ++i) {
+    const LossOptions options{static_cast<float>(config.terms[i].factor), loss_scale};
+    const Value term = record_term(g, logits, labels, weights.empty() ? Value{} : weights[i],
+                                   config, config.terms[i].type, options);
+    sum = sum ? add_losses(g, sum, term) : term;
+  }
+  return sum;
+}
+
+TermWeights weights_of(const Config::Loss& config, Type type) {
+  switch (type) {
+    case Type::cross_entropy:
+      return {"loss.class_weights", config.class_weights};
+    case Type::bce:
+      return {"loss.pos_weight", config.pos_weight};
+    case Type::dice:
+    case Type::tversky:
+      return {"loss.overlap_weights", config.overlap_weights};
+  }
+  throw Error("a loss of unknown type");
+}
+
+}  // namespace unetd

@@ -1,0 +1,25 @@
+// The loss that a configuration asks for: a sum of the engine's losses with factors. Another kind
+// of loss is one more name in the table of keys and one more case in record_term().
+#pragma once
+
+#include "engine/autograd/graph.h"
+#include "unet/config.h"
+
+#include <span>
+
+namespace unetd {
+
+// A scalar. weights: one value for each term of config.terms, absent where a term has none; or
+// empty, for none at all. loss_scale: see LossOptions; may be absent. Throws UsageError where the
+// logits do not suit the loss.
+Value segmentation_loss(Graph& g, Value logits, Value labels, std::span<const Value> weights,
+                        const Config::Loss& config, Value loss_scale = {});
+
+// What weighs the classes in a term, and its key.
+struct TermWeights {
+  const char* key;
+  const Config::Weights& weights;
+};
+TermWeights weights_of(const Config::Loss& config, Config::LossType type);
+
+}  // namespace unetd
