@@ -20,7 +20,8 @@ using namespace unetd;
 
 namespace {
 
-constexpr const char* no_fusion = "batch_norm_apply_pool=none,batch_norm_pool_grad=none";
+constexpr const char* no_fusion =
+    "batch_norm_apply_pool=none,batch_norm_pool_grad=none,conv2d_stats=none";
 
 // How often a session runs each problem.
 using Counts = std::map<std::string, int>;
@@ -163,6 +164,12 @@ TEST_CASE("a network trains with fused nodes as it does without", "[fusion]") {
     Course fused = train(c.device, c.compute, ""), plain = train(c.device, c.compute, no_fusion);
     CHECK(fused.counts["batch_norm_apply_pool"] == depth);
     CHECK(fused.counts["batch_norm_pool_grad"] == depth);
+    // GPUs take the statistics of every convolution that a batch norm follows: all but the last.
+    const int with_statistics = std::string(c.device) == "simt" ? plain.counts["conv2d"] - 1 : 0;
+    CHECK(fused.counts["conv2d_stats"] == with_statistics);
+    CHECK(fused.counts["conv2d"] + with_statistics == plain.counts["conv2d"]);
+    CHECK(fused.counts["batch_norm_stats"] + with_statistics == plain.counts["batch_norm_stats"]);
+    CHECK(plain.counts["conv2d_stats"] == 0);
     for (const char* part : {"maxpool2x2", "maxpool2x2_grad", "add"}) {
       CHECK(fused.counts[part] == 0);
       CHECK(plain.counts[part] == depth);

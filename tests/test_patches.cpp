@@ -197,19 +197,18 @@ TEST_CASE("training on raw patches has the bits of training on what they become"
     config.runtime.device = device;
     const UNetConfig c = small_network(compute);
     Trainer raw(config, c, s, 4, {}, DType::u16), normal(config, c, s, 4, {});
-    Confusion of_raw(c.classes), of_normal(c.classes);
     for (uint64_t step = 0; step < 4; ++step) {
       const Patches p = make_patches<uint16_t>(s, step);
       const Tensor image = prepared_on_host<uint16_t>(p), labels = turned_labels(p);
       const StepResult a = raw.train(p.images(), p.labels), b = normal.train(image, labels);
       CHECK(a.loss == b.loss);
       CHECK(a.grad_norm == b.grad_norm);
-      CHECK(raw.evaluate(p.images(), p.labels, of_raw) ==
-            normal.evaluate(image, labels, of_normal));
+      CHECK(raw.evaluate(p.images(), p.labels) == normal.evaluate(image, labels));
     }
     for (const ParamSpec& spec : normal.params().specs()) {
       CHECK(same_bits(raw.params().read(spec.name), normal.params().read(spec.name)));
     }
+    const Confusion of_raw = raw.take_confusion(), of_normal = normal.take_confusion();
     for (int64_t i = 0; i < c.classes * c.classes; ++i) {
       CHECK(of_raw.count(i / c.classes, i % c.classes) ==
             of_normal.count(i / c.classes, i % c.classes));
@@ -228,9 +227,10 @@ TEST_CASE("raw images are mapped as what they become", "[patches]") {
   const Tensor image = prepared_on_host<int16_t>(p);
   const Images raw(p.samples, p.valid, p.bands);
   CHECK(same_bits(predictor.logits(raw), predictor.logits(image)));
+  CHECK(same_bits(predictor.predict(raw, Outputs::probabilities),
+                  predictor.predict(image, Outputs::probabilities)));
   for (const int views : {1, 4, 8}) {
-    CHECK(same_bits(predictor.probabilities(raw, false, views),
-                    predictor.probabilities(image, false, views)));
+    CHECK(same_bits(predictor.classes(raw, views), predictor.classes(image, views)));
   }
 }
 
