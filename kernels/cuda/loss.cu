@@ -112,7 +112,7 @@ struct Packs {
     for (int64_t c = int64_t{threadIdx.x} * N; c < g.channels; c += int64_t{g.lanes} * N) {
       Floats<N> v = load_floats<N>(z + c);
       for (int k = 0; k < N; ++k) v.v[k] = f(c + k, v.v[k]);
-      store_floats(out + c, v);
+      if (out != nullptr) store_floats(out + c, v);
     }
   }
 };
@@ -134,10 +134,11 @@ __global__ void __launch_bounds__(block_threads, resident_blocks)
   double sum = 0;
   for (int64_t begin = int64_t{blockIdx.x} * g.high; begin < g.pixels;
        begin += int64_t{gridDim.x} * g.high) {
-    // A thread beyond the last pixel joins in that one, but does not count it.
+    // A thread beyond the last pixel joins in that one, but neither counts nor writes it.
     const int64_t own = begin + threadIdx.y, i = own < g.pixels ? own : g.pixels - 1;
-    const double part = pixel.evaluate(b.logits + i * g.channels, b.dlogits + i * g.channels,
-                                       b.labels[i], scale, g.lanes, Packs<N>{g});
+    float* const gradient = own == i ? b.dlogits + i * g.channels : nullptr;
+    const double part = pixel.evaluate(b.logits + i * g.channels, gradient, b.labels[i], scale,
+                                       g.lanes, Packs<N>{g});
     if (own == i) sum += part;
   }
   sum = block_sum(sum);

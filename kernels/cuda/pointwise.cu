@@ -51,22 +51,23 @@ SIMT_DEVICE void for_each_pack(const Pixels& g, const F& visit) {
   for (int64_t c = int64_t{threadIdx.x} * N; c < g.channels; c += int64_t{g.lanes} * N) visit(c);
 }
 
-// visit(offset of the pixel's first channel) for each pixel of this thread. A thread beyond the
-// last pixel visits that one again, since the others of its warp wait for it in a join; it writes
-// the same.
+// visit(offset of the pixel's first channel, own) for each pixel of this thread. A thread beyond
+// the last pixel visits that one again, since the others of its warp wait for it in a join; it is
+// not the thread's own then, and not to be written.
 template <class F>
 SIMT_DEVICE void for_each_pixel(const Pixels& g, const F& visit) {
   for (int64_t begin = int64_t{blockIdx.x} * g.high; begin < g.pixels;
        begin += int64_t{gridDim.x} * g.high) {
     const int64_t pixel = begin + threadIdx.y;
-    visit((pixel < g.pixels ? pixel : g.pixels - 1) * g.channels);
+    const bool own = pixel < g.pixels;
+    visit((own ? pixel : g.pixels - 1) * g.channels, own);
   }
 }
 
 template <class T, int N>
 __global__ void __launch_bounds__(block_threads)
     softmax_kernel(T* __restrict__ y, const T* __restrict__ x, Pixels g) {
-  for_each_pixel(g, [&](int64_t at) {
+  for_each_pixel(g, [&](int64_t at, bool own) {
     float top = -INFINITY, sum = 0;
     for_each_pack<N>(g, [&](int64_t c) {
       const Floats<N> in = load_floats<N>(x + at + c);
@@ -81,7 +82,7 @@ __global__ void __launch_bounds__(block_threads)
     for_each_pack<N>(g, [&](int64_t c) {
       Floats<N> out = load_floats<N>(x + at + c);
       for (int k = 0; k < N; ++k) out.v[k] = expf(out.v[k] - top) * scale;
-      store_floats(y + at + c, out);
+      if (own) store_floats(y + at + c, out);
     });
   });
 }
@@ -90,7 +91,7 @@ template <class T, int N>
 __global__ void __launch_bounds__(block_threads)
     softmax_grad_kernel(T* __restrict__ dx, const T* __restrict__ y, const T* __restrict__ dy,
                         Pixels g) {
-  for_each_pixel(g, [&](int64_t at) {
+  for_each_pixel(g, [&](int64_t at, bool own) {
     float dot = 0;
     for_each_pack<N>(g, [&](int64_t c) {
       const Floats<N> a = load_floats<N>(y + at + c), b = load_floats<N>(dy + at + c);
@@ -101,7 +102,7 @@ __global__ void __launch_bounds__(block_threads)
       Floats<N> out = load_floats<N>(y + at + c);
       const Floats<N> upstream = load_floats<N>(dy + at + c);
       for (int k = 0; k < N; ++k) out.v[k] *= upstream.v[k] - dot;
-      store_floats(dx + at + c, out);
+      if (own) store_floats(dx + at + c, out);
     });
   });
 }
