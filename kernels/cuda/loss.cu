@@ -114,7 +114,7 @@ struct Packs {
     for_each_pack<N>(g, [&](int64_t c) {
       Floats<N> v = load_floats<N>(z + c);
       for (int k = 0; k < N; ++k) v.v[k] = f(c + k, v.v[k]);
-      store_floats(out + c, v);
+      if (out != nullptr) store_floats(out + c, v);
     });
   }
 };
@@ -134,8 +134,9 @@ __global__ void __launch_bounds__(block_threads, resident_blocks)
   const float scale = static_cast<float>(scale_of(weights, weight_count, factor));
   double sum = 0;
   for_each_pixel(g, [&](int64_t i, bool own) {
-    const double part = pixel.evaluate(b.logits + i * g.channels, b.dlogits + i * g.channels,
-                                       b.labels[i], scale, g.lanes, Packs<N>{g});
+    float* const gradient = own ? b.dlogits + i * g.channels : nullptr;
+    const double part = pixel.evaluate(b.logits + i * g.channels, gradient, b.labels[i], scale,
+                                       g.lanes, Packs<N>{g});
     if (own) sum += part;
   });
   sum = block_sum(sum);

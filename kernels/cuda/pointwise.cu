@@ -48,7 +48,7 @@ void sum(const Add& p, const Add::Buffers& b, const Stream& stream) {
 template <class T, int N>
 __global__ void __launch_bounds__(block_threads)
     softmax_kernel(T* __restrict__ y, const T* __restrict__ x, Pixels g) {
-  for_each_pixel(g, [&](int64_t pixel, bool) {
+  for_each_pixel(g, [&](int64_t pixel, bool own) {
     const int64_t at = pixel * g.channels;
     float top = -INFINITY, sum = 0;
     for_each_pack<N>(g, [&](int64_t c) {
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(block_threads)
     for_each_pack<N>(g, [&](int64_t c) {
       Floats<N> out = load_floats<N>(x + at + c);
       for (int k = 0; k < N; ++k) out.v[k] = expf(out.v[k] - top) * scale;
-      store_floats(y + at + c, out);
+      if (own) store_floats(y + at + c, out);
     });
   });
 }
@@ -73,7 +73,7 @@ template <class T, int N>
 __global__ void __launch_bounds__(block_threads)
     softmax_grad_kernel(T* __restrict__ dx, const T* __restrict__ y, const T* __restrict__ dy,
                         Pixels g) {
-  for_each_pixel(g, [&](int64_t pixel, bool) {
+  for_each_pixel(g, [&](int64_t pixel, bool own) {
     const int64_t at = pixel * g.channels;
     float dot = 0;
     for_each_pack<N>(g, [&](int64_t c) {
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(block_threads)
       Floats<N> out = load_floats<N>(y + at + c);
       const Floats<N> upstream = load_floats<N>(dy + at + c);
       for (int k = 0; k < N; ++k) out.v[k] *= upstream.v[k] - dot;
-      store_floats(dx + at + c, out);
+      if (own) store_floats(dx + at + c, out);
     });
   });
 }
