@@ -198,7 +198,8 @@ def main():
     torch.use_deterministic_algorithms(True)
     Parity("parity_transposed", 4, 32, bilinear=False, bias=False).write()
     Parity("parity_bilinear", 12, 32, bilinear=True, bias=True).write()
-    Parity("parity_overlap", 4, 32, bilinear=False, bias=False, steps=10, loss="cross_entropy + 0.5 dice").write()
+    overlap = dict(steps=10, loss="cross_entropy + 0.5 dice")
+    Parity("parity_overlap", 4, 32, bilinear=False, bias=False, **overlap).write()
 
 
 if __name__ == "__main__":
