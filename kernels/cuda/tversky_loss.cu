@@ -86,7 +86,7 @@ struct SoftmaxPixel {
       for (int k = 0; k < N; ++k) {
         v.v[k] = valid ? probability(v.v[k]) * (slope(c + k) - base - mean) : 0.F;
       }
-      store_floats(dz + c, v);
+      if (dz != nullptr) store_floats(dz + c, v);
     });
   }
 };
@@ -109,7 +109,7 @@ struct SigmoidPixel {
         const float e = expf(-fabsf(v.v[k]));  // p * (1 - p) = e / (1 + e)^2
         v.v[k] = valid ? e / ((1 + e) * (1 + e)) * slope(c + k) : 0.F;
       }
-      store_floats(dz + c, v);
+      if (dz != nullptr) store_floats(dz + c, v);
     });
   }
 };
@@ -194,13 +194,13 @@ template <class T, int N, class Pixel>
 __global__ void __launch_bounds__(block_threads, resident_blocks)
     gradient_kernel(LossBuffers<T> b, const Slopes* __restrict__ slopes, int first_label,
                     Pixels g) {
-  for_each_pixel(g, [&](int64_t i, bool) {
+  for_each_pixel(g, [&](int64_t i, bool own) {
     const T* const z = b.logits + i * g.channels;
     const int64_t target = int64_t{b.labels[i]} - first_label;
     Pixel pixel;
     pixel.template set_up<N>(g, z, target);
     pixel.template differentiate<N>(
-        g, z, b.dlogits + i * g.channels, target < g.channels,
+        g, z, own ? b.dlogits + i * g.channels : nullptr, target < g.channels,
         [&](int64_t c) { return c == target ? slopes[c].hit : slopes[c].miss; });
   });
 }
