@@ -93,6 +93,7 @@ struct Level {
     if (dy) session.write(dy, random_image(g.info(dy).shape, 9));
     session.run();
     std::vector<Tensor> all;
+    all.reserve(results.size());
     for (const Value v : results) all.push_back(session.read(v));
     return all;
   }

@@ -68,8 +68,8 @@ class Rewriter {
   // Puts a node of problem `fused` where `place`, one of `parts`, stands, and removes the parts.
   template <class P>
   void replace(std::initializer_list<const Node*> parts, const Node* place, const P& fused,
-               std::vector<Value> in, std::vector<Value> out) {
-    list_.made.push_back(Graph::make_node(fused, std::move(in), std::move(out)));
+               const std::vector<Value>& in, const std::vector<Value>& out) {
+    list_.made.push_back(Graph::make_node(fused, in, out));
     const Node* const node = list_.made.back().get();
     std::ranges::replace(list_.nodes, place, node);
     std::erase_if(list_.nodes, [&](const Node* n) { return std::ranges::count(parts, n) > 0; });

@@ -79,11 +79,11 @@ class Graph {
   }
   // A node that is on no list yet.
   template <class P>
-  static std::unique_ptr<Node> make_node(const P& problem, std::vector<Value> in,
-                                         std::vector<Value> out) {
+  static std::unique_ptr<Node> make_node(const P& problem, const std::vector<Value>& in,
+                                         const std::vector<Value>& out) {
     auto node = std::make_unique<OpNode<P>>(problem);
-    node->in = std::move(in);
-    node->out = std::move(out);
+    node->in = in;
+    node->out = out;
     std::erase(node->in, Value{});  // optional ones that are absent are left out
     std::erase(node->out, Value{});
     return node;
