@@ -13,6 +13,7 @@ void register_kernels() {
   register_optimizer();
   register_pointwise();
   register_shape_ops();
+  register_softmax();
   register_upsample2x();
 }
 
