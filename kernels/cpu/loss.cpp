@@ -6,6 +6,7 @@
 #include "engine/tensor/layout.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/isa.h"
+#include "kernels/cpu/lanes.h"
 
 #include <algorithm>
 #include <cmath>
@@ -22,42 +23,10 @@ const char* reject(const P& p) {
   return p.logits.c <= block ? nullptr : "more than 16 classes";
 }
 
-// exp(x) for x <= 0, relative error below 2e-7: 2^n * polynomial (Taylor, degree 6) on +-ln2/2.
-Vec exp_nonpositive(const Vec& x) {
-  const Vec clamped = choose(x < -87.0F, splat(-87.0F), x);  // 2^-126: the smallest normal number
-  const Vec scaled = clamped * 1.44269504F;
-  const Mask n =
-      __builtin_convertvector(scaled - 0.5F, Mask);  // truncation rounds these to nearest
-  const Vec whole = __builtin_convertvector(n, Vec);
-  const Vec r = clamped - whole * 0.693359375F + whole * 2.12194440e-4F;
-  Vec p = splat(1.0F / 720);
-  for (const float coefficient : {1.0F / 120, 1.0F / 24, 1.0F / 6, 0.5F, 1.0F, 1.0F}) {
-    p = p * r + coefficient;
-  }
-  const Mask exponent = (n + 127) << 23;
-  Vec power;
-  static_assert(sizeof power == sizeof exponent);
-  __builtin_memcpy(&power, &exponent, sizeof power);
-  return p * power;
-}
-
 // exp(-|z|) of the channels that exist, 1 elsewhere.
 Vec exp_minus_abs(const Vec& z, const Mask& valid) {
   return exp_nonpositive(choose(valid, choose(z < 0, z, -z), Vec{}));
 }
-
-float horizontal_max(const Vec& v) {
-  float most = v[0];
-  for (int k = 1; k < block; ++k) most = std::max(most, v[k]);
-  return most;
-}
-float horizontal_sum(const Vec& v) {
-  float sum = 0;
-  for (int k = 0; k < block; ++k) sum += v[k];
-  return sum;
-}
-
-const Mask lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // Weights padded to a vector: 1 where none are given.
 Vec weight_vector(const void* weights) {

@@ -14,6 +14,7 @@ void register_kernels() {
   register_pointwise();
   register_prepare_patches();
   register_shape_ops();
+  register_softmax();
   register_upsample2x();
 }
 
