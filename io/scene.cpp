@@ -2,8 +2,8 @@
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
-#include "io/gdal.h"
 #include "engine/base/pixel_type.h"
+#include "io/gdal.h"
 
 #include <algorithm>
 #include <cctype>
