@@ -12,12 +12,12 @@
 namespace unetd::io {
 
 struct BandStatistics {
-  // Values at 0, 1, 2, 5, 10, 25, 50, 75, 90, 95, 98, 99 and 100 percent.
-  static constexpr std::array<double, 13> percents = {0,  1,  2,  5,  10, 25, 50,
-                                                      75, 90, 95, 98, 99, 100};
+  // Values at 0, 1, 2, 5, 10, 25, 30, 50, 70, 75, 90, 95, 98, 99 and 100 percent.
+  static constexpr std::array<double, 15> percents = {0,  1,  2,  5,  10, 25, 30, 50,
+                                                      70, 75, 90, 95, 98, 99, 100};
   int64_t count = 0;
   double min = 0, max = 0, mean = 0, stddev = 0;
-  std::array<double, 13> percentiles{};
+  std::array<double, 15> percentiles{};
 
   // Linear between the listed ones.
   double percentile(double percent) const;

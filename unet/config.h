@@ -18,7 +18,16 @@ struct Config {
   enum class Upsample : uint8_t { transposed, bilinear };
   enum class LossType : uint8_t { cross_entropy, bce, dice, tversky };
   enum class Schedule : uint8_t { constant, cosine, linear };
-  enum class Normalisation : uint8_t { none, scale, zscore, percentile };
+  enum class Normalisation : uint8_t {
+    none,
+    scale,
+    zscore,
+    percentile,
+    dynamic_world,
+    sigma_clip,
+    legacy
+  };
+  enum class NormalisationConstants : uint8_t { store, sentinel2 };
   enum class Stitch : uint8_t { exact, blend };
   enum class Window : uint8_t { hann, triangular, gaussian };
   enum class Tta : uint8_t { none, flips, d4 };
@@ -97,6 +106,7 @@ struct Config {
   } augmentation;
   struct Normalise {
     Normalisation method = Normalisation::zscore;
+    NormalisationConstants constants = NormalisationConstants::store;
     bool operator==(const Normalise&) const = default;
   } normalisation;
   struct Data {

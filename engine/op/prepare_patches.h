@@ -6,8 +6,8 @@
 //   image[n, h, w, c] = drawn(normalised(sample of band c, bands[c]), band_draws[n, c])
 //                       or 0 where valid is 0 or (h, w) is erased
 //   turned_labels[n, h, w] = label, or 255 (ignore) where (h, w) is erased
-// Values are computed in f32, whatever the types, and rounded to the image's once. f32 images are
-// the same on all devices, to the last bit.
+// Values are computed in f32, whatever the types, and rounded to the image's once. f32 images of
+// linear normalisation are the same on all devices, to the last bit.
 #pragma once
 
 #include "engine/op/registry.h"
@@ -17,7 +17,7 @@ namespace unetd {
 
 // All buffers but the image are dense. samples: (n, h, w, c) of `samples`, which is u8, u16, i16 or
 // f32; valid: u8 (n, h, w, 1), 0 where there is no data (samples may then be anything, NaN too);
-// bands: BandConstants, f32 (1, 1, c, 4); draws: PatchDraw, i32 (n, 1, 1, 5), transposing ones only
+// bands: BandConstants, f32 (1, 1, c, 7); draws: PatchDraw, i32 (n, 1, 1, 5), transposing ones only
 // where h = w; band_draws: BandDraw, f32 (n, 1, c, 2); labels: u8 (n, h, w, 1).
 struct PreparePatches {
   static constexpr const char* name = "prepare_patches";

@@ -12,17 +12,32 @@
 
 namespace unetd {
 
-// Normalisation of one band.
-struct BandConstants {
+// Normalisation of one band: linear, or with a slope along a curve.
+struct BandLine {
   float shift = 0, scale = 1, low = -INFINITY, high = INFINITY;
 };
+struct BandConstants {
+  BandLine line;
+  float slope = 0, intercept = 0, centre = 0;
+};
 
-// y = clip((x - shift) * scale, low, high); NaN stays NaN. The only place where normalisation is
-// computed: a method of another form than this one is another case here. It has the same bits on
-// every device: no product is added to, so nothing can be contracted.
-UNETD_HOST_DEVICE constexpr float normalised(float x, const BandConstants& b) {
+// y = clip((x - shift) * scale, low, high); NaN stays NaN. It has the same bits on every device: no
+// product is added to, so nothing can be contracted.
+UNETD_HOST_DEVICE constexpr float normalised(float x, const BandLine& b) {
   const float y = (x - b.shift) * b.scale;
   return y < b.low ? b.low : b.high < y ? b.high : y;
+}
+
+// The same if slope is 0, else with v = (x - shift) * scale
+//   y = sigmoid(slope * log10(v) + intercept) - centre,   log10(v) taken for 0 where v <= 0
+// the transformation of Dynamic World (Brown et al., 2022). The two functions are the only places
+// where normalisation is computed. Logarithm and exponential differ in the last bits among devices.
+UNETD_HOST_DEVICE inline float normalised(float x, const BandConstants& b) {
+  if (b.slope == 0) return normalised(x, b.line);
+  const float v = (x - b.line.shift) * b.line.scale;
+  if (v != v) return v;
+  const float z = b.slope * (v > 0 ? log10f(v) : 0.F) + b.intercept;
+  return 1 / (1 + expf(-z)) - b.centre;
 }
 
 // What is done to a patch beside normalising it, drawn where the patch is read.

@@ -21,16 +21,21 @@ namespace {
 struct Bands {
   float shift[block] = {}, scale[block] = {}, low[block] = {}, high[block] = {};
   float offset[block] = {}, kept[block] = {};
+  const BandConstants* curves = nullptr;  // of all `curved` lanes, if there is a curve among them
+  int64_t curved = 0;
 
   Bands(const BandConstants* constants, const BandDraw* draws, int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
-      shift[i] = constants[i].shift;
-      scale[i] = constants[i].scale;
-      low[i] = constants[i].low;
-      high[i] = constants[i].high;
+      const BandLine& line = constants[i].line;
+      shift[i] = line.shift;
+      scale[i] = line.scale;
+      low[i] = line.low;
+      high[i] = line.high;
+      if (constants[i].slope != 0) curves = constants;
       offset[i] = draws[i].offset;
       kept[i] = draws[i].kept;
     }
+    curved = curves == nullptr ? 0 : count;
   }
 };
 
@@ -45,8 +50,12 @@ template <class T>
     std::memcpy(samples, from, static_cast<size_t>(count) * sizeof(T));
   }
   for (int64_t i = 0; i < block; ++i) {
-    const float y =
-        normalised(static_cast<float>(samples[i]), {k.shift[i], k.scale[i], k.low[i], k.high[i]});
+    const BandLine line{k.shift[i], k.scale[i], k.low[i], k.high[i]};
+    to[i] = drawn(normalised(static_cast<float>(samples[i]), line), {k.offset[i], k.kept[i]});
+  }
+  for (int64_t i = 0; i < k.curved; ++i) {
+    if (k.curves[i].slope == 0) continue;
+    const float y = normalised(static_cast<float>(samples[i]), k.curves[i]);
     to[i] = drawn(y, {k.offset[i], k.kept[i]});
   }
 }

@@ -42,7 +42,8 @@ Strips strips_of(const Shape& s, int pack) {
 template <int N>
 struct Elements {
   unsigned column[N], channel[N];
-  BandConstants bands[N];
+  BandLine lines[N];
+  unsigned curves = 0;  // one bit an element: curves are rare, and read where they are
 };
 template <int N>
 SIMT_DEVICE Elements<N> elements_at(unsigned first, unsigned channels,
@@ -53,7 +54,8 @@ SIMT_DEVICE Elements<N> elements_at(unsigned first, unsigned channels,
   for (int k = 0; k < N; ++k) {
     e.column[k] = column;
     e.channel[k] = channel;
-    e.bands[k] = bands[channel];
+    e.lines[k] = bands[channel].line;
+    if (bands[channel].slope != 0) e.curves |= 1U << k;
     if (++channel < channels) continue;
     channel = 0;
     ++column;
@@ -91,7 +93,10 @@ __global__ void __launch_bounds__(block_threads)
     for (int k = 0; k < N; ++k) {
       const int64_t pixel = line + e.column[k] * walk.column_step;
       const bool erased = erases(draw, row % high, e.column[k]);
-      const float value = normalised(static_cast<float>(x.v[k]), e.bands[k]);
+      const bool curved = (e.curves >> k & 1U) != 0;
+      const auto sample = static_cast<float>(x.v[k]);
+      const float value = curved ? normalised(sample, b.bands[e.channel[k]])
+                                 : normalised(sample, e.lines[k]);
       const bool blank = erased || valid[pixel] == 0;
       y.v[k] = blank ? 0.F : drawn(value, band_draws[e.channel[k]]);
       if (b.labels == nullptr || e.channel[k] != 0) continue;
