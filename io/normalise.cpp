@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <numbers>
 
 #include <nlohmann/json.hpp>
 
@@ -39,10 +40,10 @@ struct BandQuantiles {
 };
 // Level 1C over the tile 32TNS in 2021, reflectance x 10000.
 constexpr BandQuantiles sentinel2[] = {
-    {"B01", {1390, 9084, 3747}}, {"B02", {1032, 9637, 3561}},  {"B03", {759, 9415, 3307}},
-    {"B04", {544, 10306, 3407}}, {"B05", {633, 10437, 3596}},  {"B06", {900, 10482, 4049}},
-    {"B07", {974, 10377, 4203}}, {"B08", {907, 10113, 4089}},  {"B8A", {981, 10184, 4268}},
-    {"B09", {470, 5892, 2270}},  {"B10", {16, 504, 138}},      {"B11", {236, 4044, 1831}},
+    {"B01", {1390, 9084, 3747}}, {"B02", {1032, 9637, 3561}}, {"B03", {759, 9415, 3307}},
+    {"B04", {544, 10306, 3407}}, {"B05", {633, 10437, 3596}}, {"B06", {900, 10482, 4049}},
+    {"B07", {974, 10377, 4203}}, {"B08", {907, 10113, 4089}}, {"B8A", {981, 10184, 4268}},
+    {"B09", {470, 5892, 2270}},  {"B10", {16, 504, 138}},     {"B11", {236, 4044, 1831}},
     {"B12", {151, 3295, 1332}}};
 
 // Terrain in metres beside them: (z - 1862.78) / 3913, of the Alps.
@@ -105,8 +106,8 @@ Curve curve_of(const Quantiles& q) {
 }
 
 bool needs_statistics(Method method) {
-  return method == Method::zscore || method == Method::percentile ||
-         method == Method::sigma_clip || method == Method::dynamic_world;
+  return method == Method::zscore || method == Method::percentile || method == Method::sigma_clip ||
+         method == Method::dynamic_world;
 }
 
 }  // namespace
@@ -177,14 +178,15 @@ Normalisation Normalisation::for_scene(std::span<const SceneBand> bands) const {
 }
 
 std::vector<BandConstants> Normalisation::constants() const {
+  constexpr double log2_of_10 = std::numbers::ln10 / std::numbers::ln2;
   std::vector<BandConstants> all;
   for (size_t b = 0; b < shift.size(); ++b) {
     BandConstants& band = all.emplace_back();
     band.line.shift = static_cast<float>(shift[b]);
     band.line.scale = static_cast<float>(scale[b]);
     if (!slope.empty()) {
-      band.slope = static_cast<float>(slope[b]);
-      band.intercept = static_cast<float>(intercept[b]);
+      band.slope = static_cast<float>(slope[b] * std::numbers::log2e / log2_of_10);
+      band.intercept = static_cast<float>(intercept[b] * std::numbers::log2e);
       band.centre = static_cast<float>(centre[b]);
     }
     if (!clip) continue;

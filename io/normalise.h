@@ -1,7 +1,8 @@
 // Normalisation: what turns stored samples into the numbers the network sees, per band y = (x -
-// shift) * scale, clipped where the method says so, or a curve over that. It is fitted on the training patches, travels
-// in the checkpoint and is applied in the same way to every scene afterwards: on the device, by
-// `normalised` of engine/tensor/patches.h. Pixels without data become 0 in all bands.
+// shift) * scale, clipped where the method says so, or a curve over that. It is fitted on the
+// training patches, travels in the checkpoint and is applied in the same way to every scene
+// afterwards: on the device, by `normalised` of engine/tensor/patches.h. Pixels without data become
+// 0 in all bands.
 #pragma once
 
 #include "engine/base/dtype.h"
@@ -21,9 +22,9 @@ namespace unetd::io {
 struct Normalisation {
   // none: as stored. scale: physical value (offset and scale of the file), or / 10000 for 16-bit
   // and / 255 for 8-bit samples of a file that gives no scale. zscore: mean 0, deviation 1.
-  // percentile: the 1st becomes 0, the 99th 1, clipped to that. sigma_clip: two deviations below and
-  // above the mean, but no less than physical 0 nor more than 65535, become 0 and 255, clipped to
-  // that. legacy: stored reflectance / 10000, however large. dynamic_world: the logarithm of
+  // percentile: the 1st becomes 0, the 99th 1, clipped to that. sigma_clip: two deviations below
+  // and above the mean, but no less than physical 0 nor more than 65535, become 0 and 255, clipped
+  // to that. legacy: stored reflectance / 10000, however large. dynamic_world: the logarithm of
   // reflectance x 10000 through a sigmoid that takes the 30th percentile to 0.15 and the 70th to
   // 0.85, less what the mean becomes; within (-1, 1).
   enum class Method : uint8_t {
@@ -41,8 +42,9 @@ struct Normalisation {
   enum class Constants : uint8_t { store, sentinel2 };
 
   Method method = Method::none;
-  std::vector<double> shift, scale;                 // one per band
-  std::vector<double> slope, intercept, centre;     // of curves: one per band, 0 for lines; or empty
+  std::vector<double> shift, scale;  // one per band
+  // Of curves, sigmoid(slope * log10(v) + intercept) - centre: one per band, 0 for lines; or empty.
+  std::vector<double> slope, intercept, centre;
   std::optional<std::array<double, 2>> clip;        // of y
   std::vector<double> source_scale, source_offset;  // of the files it was fitted on: see for_scene
 

@@ -60,7 +60,8 @@ double dynamic_world(double v, double p30, double p70, double mean) {
   const double low = std::log(0.15 / 0.85), high = std::log(0.85 / 0.15);
   const auto transformed = [&](double digital) {
     const double x = digital > 0 ? std::log10(digital) : 0;
-    const double y = (x - std::log10(p30)) * (high - low) / (std::log10(p70) - std::log10(p30)) + low;
+    const double y =
+        (x - std::log10(p30)) * (high - low) / (std::log10(p70) - std::log10(p30)) + low;
     return 1 / (1 + std::exp(-y));
   };
   return transformed(v) - transformed(mean);
@@ -72,8 +73,8 @@ TEST_CASE("normalisation: dynamic_world equals its formula at every digital numb
   const std::vector<std::string> names = {"B01", "B02", "B03", "B04", "B05", "B06", "B07",
                                           "B08", "B8A", "B09", "B10", "B11", "B12"};
   const double p30[] = {1390, 1032, 759, 544, 633, 900, 974, 907, 981, 470, 16, 236, 151};
-  const double p70[] = {9084,  9637,  9415,  10306, 10437, 10482, 10377,
-                        10113, 10184, 5892,  504,   4044,  3295};
+  const double p70[] = {9084,  9637,  9415, 10306, 10437, 10482, 10377,
+                        10113, 10184, 5892, 504,   4044,  3295};
   const double mean[] = {3747, 3561, 3307, 3407, 3596, 4049, 4203,
                          4089, 4268, 2270, 138,  1831, 1332};
   for (size_t b = 0; b < names.size(); ++b) {
@@ -82,8 +83,8 @@ TEST_CASE("normalisation: dynamic_world equals its formula at every digital numb
     // Digital numbers with no offset, with one, and reflectances.
     const SceneBand plain{names[b], {}, 1, 0}, shifted{names[b], {}, 1e-4, -0.1};
     const auto constants = [&](const SceneBand& band, DType dtype) {
-      const Normalisation n = Normalisation::fit(Method::dynamic_world, dtype, {&band, 1},
-                                                 {&none, 1}, sentinel2);
+      const Normalisation n =
+          Normalisation::fit(Method::dynamic_world, dtype, {&band, 1}, {&none, 1}, sentinel2);
       CHECK(Normalisation::from_json(n.to_json()) == n);
       return n.constants().front();
     };
@@ -115,9 +116,9 @@ TEST_CASE("normalisation: curves from a store, and bands that have none", "[io]"
   const SceneBand band{"B02", {}, 1e-4, -0.1};  // digital number = stored - 1000
   const auto apply = [&](const SceneBand& of, Method method, Normalisation::Constants constants,
                          float x) {
-    return normalised(x, Normalisation::fit(method, DType::u16, {&of, 1}, {&s, 1}, constants)
-                             .constants()
-                             .front());
+    return normalised(
+        x,
+        Normalisation::fit(method, DType::u16, {&of, 1}, {&s, 1}, constants).constants().front());
   };
   const auto store = Normalisation::Constants::store;
   for (const float x : {900.F, 1001.F, 2200.F, 3000.F, 3800.F, 9000.F})

@@ -320,10 +320,10 @@ std::vector<Key> data_keys() {
       choice("normalisation.method", UNETD_MEMBER(normalisation.method),
              {"none", "scale", "zscore", "percentile", "dynamic_world", "sigma_clip", "legacy"},
              "how raw values become the network's input; the constants come from the patch store"),
-      choice("normalisation.constants", UNETD_MEMBER(normalisation.constants),
-             {"store", "sentinel2"},
-             "of dynamic_world: percentiles of the patch store, or fixed ones of Sentinel-2's level "
-             "1C, the same for every scene; bands that have none are then normalised by zscore"),
+      choice(
+          "normalisation.constants", UNETD_MEMBER(normalisation.constants), {"store", "sentinel2"},
+          "of dynamic_world: percentiles of the patch store, or fixed ones of Sentinel-2's level "
+          "1C, the same for every scene; bands that have none are then normalised by zscore"),
       number("data.threads", UNETD_MEMBER(data.threads), Range{1, 256},
              "background threads that read and crop patches")};
 }

@@ -29,15 +29,16 @@ UNETD_HOST_DEVICE constexpr float normalised(float x, const BandLine& b) {
 }
 
 // The same if slope is 0, else with v = (x - shift) * scale
-//   y = sigmoid(slope * log10(v) + intercept) - centre,   log10(v) taken for 0 where v <= 0
-// the transformation of Dynamic World (Brown et al., 2022). The two functions are the only places
-// where normalisation is computed. Logarithm and exponential differ in the last bits among devices.
+//   y = 1 / (1 + 2^-(slope * log2(v) + intercept)) - centre,   log2(v) taken for 0 where v <= 0
+// the transformation of Dynamic World (Brown et al., 2022) with its constants brought to base 2,
+// which costs a GPU the fewest registers. The two functions are the only places where normalisation
+// is computed. Logarithm and power differ in the last bits among devices.
 UNETD_HOST_DEVICE inline float normalised(float x, const BandConstants& b) {
   if (b.slope == 0) return normalised(x, b.line);
   const float v = (x - b.line.shift) * b.line.scale;
   if (v != v) return v;
-  const float z = b.slope * (v > 0 ? log10f(v) : 0.F) + b.intercept;
-  return 1 / (1 + expf(-z)) - b.centre;
+  const float z = b.slope * (v > 0 ? log2f(v) : 0.F) + b.intercept;
+  return 1 / (1 + exp2f(-z)) - b.centre;
 }
 
 // What is done to a patch beside normalising it, drawn where the patch is read.

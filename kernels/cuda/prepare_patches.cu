@@ -95,8 +95,8 @@ __global__ void __launch_bounds__(block_threads)
       const bool erased = erases(draw, row % high, e.column[k]);
       const bool curved = (e.curves >> k & 1U) != 0;
       const auto sample = static_cast<float>(x.v[k]);
-      const float value = curved ? normalised(sample, b.bands[e.channel[k]])
-                                 : normalised(sample, e.lines[k]);
+      const float value =
+          curved ? normalised(sample, b.bands[e.channel[k]]) : normalised(sample, e.lines[k]);
       const bool blank = erased || valid[pixel] == 0;
       y.v[k] = blank ? 0.F : drawn(value, band_draws[e.channel[k]]);
       if (b.labels == nullptr || e.channel[k] != 0) continue;

@@ -56,8 +56,8 @@ inline std::vector<double> constant_list(const Fill& samples, int64_t bands) {
     const double share = static_cast<double>(c + 1) / static_cast<double>(bands + 1);
     const double scale = (1 + share) * 4 / (samples.high - samples.low);
     const double clip = c % 2 == 0 ? INFINITY : 1;
-    for (const double value :
-         {samples.low + share * (samples.high - samples.low), scale, -clip, clip / 2}) {
+    for (const double value : {samples.low + share * (samples.high - samples.low), scale, -clip,
+                               clip / 2, 0.0, 0.0, 0.0}) {
       constants.push_back(value);
     }
   }
