@@ -416,8 +416,9 @@ std::vector<ProductImage> choose_images(const Product& product, const Granule& g
        bands.empty() ? default_bands(product, granule, resolution) : bands) {
     const ProductImage* image = best_image(granule, band, resolution);
     if (image == nullptr)
-      throw UserError(
-          str(product.metadata.string(), " has no band '", band, "': it has ", band_list(granule)));
+      throw UserError(str(product.metadata.string(), " has no band '", band, "': it has ",
+                          band_list(granule), "; what is no band of it is given as --extra ", band,
+                          "=PATH"));
     if (!image->present)
       missing += str(missing.empty() ? "" : ", ", image->path.filename().string());
     chosen.push_back(*image);

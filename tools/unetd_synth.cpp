@@ -54,6 +54,10 @@ Spec spec() {
                  .fallback = "34"},
                 {.name = "--no-swath-edge",
                  .help = "data in the whole square",
+                 .kind = Kind::toggle},
+                {.name = "--product",
+                 .help = "write a Sentinel-2 product of level 1C (.SAFE, a JP2 a band) instead of "
+                         "scene.tif",
                  .kind = Kind::toggle}},
       .overwrite = true,
       .examples = "unetd-synth --size 2048 --seed 7 --out scene7\n"};
@@ -70,6 +74,7 @@ void synth(const Args& args) {
   options.sun_azimuth = args.number("--sun-azimuth");
   options.sun_elevation = args.number("--sun-elevation");
   options.swath_edge = !args.has("--no-swath-edge");
+  options.product = args.has("--product");
   options.overwrite = args.overwrite();
   unetd::cli::Progress progress("scene", 100);
   unetd::synth::generate(

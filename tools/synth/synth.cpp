@@ -1,10 +1,12 @@
 #include "tools/synth/synth.h"
 
 #include "engine/base/error.h"
+#include "engine/base/file.h"
 #include "engine/tensor/tensor.h"
 #include "io/gdal_geotiff.h"
 #include "io/gdal_map_writer.h"
 #include "io/grid.h"
+#include "tools/synth/product.h"
 #include "tools/synth/scene.h"
 
 #include <algorithm>
@@ -69,6 +71,26 @@ void write_labels(io::MapWriter& file, const Strip& strip, int64_t width) {
   file.write({0, strip.row, width, strip.rows}, classes, valid);
 }
 
+// Where the bands go: scene.tif, or for a product a file that vanishes when that is made of it.
+class Stack {
+ public:
+  explicit Stack(const SynthOptions& o)
+      : path_(o.product ? temporary_beside(o.folder / "scene.tif") : o.folder / "scene.tif"),
+        passing_(o.product) {}
+  ~Stack() {
+    std::error_code ignored;
+    if (passing_) std::filesystem::remove(path_, ignored);
+  }
+  Stack(const Stack&) = delete;
+  Stack& operator=(const Stack&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  bool passing_;
+};
+
 }  // namespace
 
 void generate(const SynthOptions& options, const Progress& progress) {
@@ -82,26 +104,31 @@ void generate(const SynthOptions& options, const Progress& progress) {
     if (progress) progress(share);
   };
   const io::Grid grid = grid_of(options.size);
-  io::GeoTiffWriter bands(options.folder / "scene.tif", grid, DType::u16, scene_bands(),
-                          options.overwrite);
+  const Stack stack(options);
+  io::GeoTiffWriter bands(stack.path(), grid, DType::u16, scene_bands(), options.overwrite);
   io::MapWriter labels(options.folder / "labels.tif", grid, label_options(options.overwrite));
   io::GeoTiffWriter dem(options.folder / "dem.tif", grid, DType::f32, {{"elevation"}},
                         options.overwrite);
   report(0);
   const Scene scene(options);
-  constexpr double land = 0.25;  // of the time, roughly
-  report(land);
+  // Of the time, roughly.
+  constexpr double land = 0.25;
+  const double seen = options.product ? 0.5 : 1;
+  report(land * seen);
   for (int64_t row = 0; row < options.size; row += strip_rows) {
     const Strip strip = scene.render(row, std::min(strip_rows, options.size - row));
     bands.write_rows(row, strip.rows, strip.dn.data());
     write_labels(labels, strip, options.size);
     dem.write_rows(row, strip.rows, scene.dem().data() + row * options.size);
-    report(land +
-           (1 - land) * static_cast<double>(row + strip.rows) / static_cast<double>(options.size));
+    const double share = static_cast<double>(row + strip.rows) / static_cast<double>(options.size);
+    report((land + (1 - land) * share) * seen);
   }
   dem.finish();
   labels.finish();
   bands.finish();
+  if (options.product)
+    write_product(options.folder, stack.path(), options.overwrite,
+                  [&](double share) { report(seen + (1 - seen) * share); });
 }
 
 }  // namespace unetd::synth

@@ -10,7 +10,8 @@
 namespace unetd::synth {
 
 struct SynthOptions {
-  std::filesystem::path folder;  // made if missing; receives scene.tif, labels.tif and dem.tif
+  // Made if missing; receives scene.tif or a product, labels.tif and dem.tif.
+  std::filesystem::path folder;
   int64_t size = 1024;           // pixels of 10 m along each side, 64 to 10980
   uint64_t seed = 1;
   // Aims, as shares of the scene in [0, 0.6]. Clouds hide what is under them, so the shares of snow
@@ -21,6 +22,7 @@ struct SynthOptions {
   double sun_azimuth = 155;   // degrees clockwise from north
   double sun_elevation = 34;  // degrees above the horizon, 10 to 80
   bool swath_edge = true;     // a slanted swath edge cuts a corner off (nodata)
+  bool product = false;       // a .SAFE folder (tools/synth/product.h) instead of scene.tif
   bool overwrite = false;     // otherwise existing results are an error
 };
 
