@@ -177,7 +177,8 @@ SIMT_DEVICE void for_each_pack(const Pixels& g, const F& visit) {
 }
 
 // visit(pixel, own) for each pixel of this thread. A thread beyond the last pixel visits that one,
-// which is not its own, since the others of its warp wait for it in a join; it must not write there.
+// which is not its own, since the others of its warp wait for it in a join; it must not write
+// there.
 template <class F>
 SIMT_DEVICE void for_each_pixel(const Pixels& g, const F& visit) {
   for (int64_t begin = int64_t{blockIdx.x} * g.high; begin < g.pixels;

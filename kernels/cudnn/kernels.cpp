@@ -172,7 +172,8 @@ const char* reject_statistics(const Conv2dStats& p) {
   const ConvGeometry& g = p.geometry;
   if (p.dtype != DType::f16) return "only f16";
   if (p.bias) return "only without bias";
-  if (g.x.c % channels != 0 || g.k % channels != 0) return "only channels in multiples of 8: pad them";
+  if (g.x.c % channels != 0 || g.k % channels != 0)
+    return "only channels in multiples of 8: pad them";
   return reject(p);
 }
 

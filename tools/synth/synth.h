@@ -12,7 +12,7 @@ namespace unetd::synth {
 struct SynthOptions {
   // Made if missing; receives scene.tif or a product, labels.tif and dem.tif.
   std::filesystem::path folder;
-  int64_t size = 1024;           // pixels of 10 m along each side, 64 to 10980
+  int64_t size = 1024;  // pixels of 10 m along each side, 64 to 10980
   uint64_t seed = 1;
   // Aims, as shares of the scene in [0, 0.6]. Clouds hide what is under them, so the shares of snow
   // and water in the labels come out lower by that part.
