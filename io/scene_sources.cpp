@@ -388,8 +388,8 @@ std::string describe(const Scene& scene) {
     return b.scale == first.scale && b.offset == first.offset;
   });
   return str(scene.path().string(), ": ", describe(scene.grid()), "; ", join(names),
-             "; value = sample * ", first.scale, " + ", first.offset,
-             alike ? "" : str(" in ", first.name, ", others differ"));
+             "; value = sample * ", first.scale, first.offset < 0 ? " - " : " + ",
+             std::abs(first.offset), alike ? "" : str(" in ", first.name, ", others differ"));
 }
 
 std::vector<fs::path> scene_files(const fs::path& path) {

@@ -67,7 +67,7 @@ TEST_CASE("14 channels: a product and a terrain model become a map", "[programs]
       class_list + "--patch 32 --block 64 --out " + store);
   const std::string model = (folder / "run").string();
   run("unetd-train --quiet --data " + store + " --out " + model + tiny +
-      "--set training.steps=4 --set normalisation.method=dynamic_world "
+      "--set training.steps=4 --set training.eval_every=2 --set normalisation.method=dynamic_world "
       "--set normalisation.constants=sentinel2");
   const std::string map = (folder / "map.tif").string(), zipped = (folder / "zip.tif").string();
   const std::string infer = "unetd-infer --quiet --model " + model + "/best.ckpt --tile 64 ";

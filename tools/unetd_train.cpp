@@ -185,7 +185,7 @@ class Run {
   // Ends the run: the report, and the best scores on stdout.
   void report() const {
     const io::Split shown = validation_ ? io::Split::valid : io::Split::train;
-    const bool best = best_ > 0;  // there is a best.ckpt: the page's scores are of that
+    const bool best = best_ >= 0;  // there is a best.ckpt: the page's scores are of that
     report::write_report(
         folder_ / "report.html",
         {.metrics = log_.text(),
@@ -202,7 +202,7 @@ class Run {
                               " split, ", best ? "best" : "last", " network"),
          .samples = samples(shown, best ? stored_params("best") : trainer_.inference_params())});
     std::cout << "step " << trainer_.step() << " of " << steps_;
-    if (validation_) std::cout << ", best mean IoU of the valid split " << best_;
+    if (best) std::cout << ", best mean IoU of the valid split " << best_;
     std::cout << '\n';
   }
 
@@ -304,7 +304,7 @@ class Run {
   RunLog log_;
   report::StageTimes stages_;  // of this process
   int64_t profiled_steps_ = 0;
-  double best_ = 0, elapsed_before_ = 0;
+  double best_ = -1, elapsed_before_ = 0;  // best: of none yet, and 0 is a score
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
