@@ -40,6 +40,7 @@ bool same_order(Kind kind, Layout layout) { return kind == Kind::dense || layout
 }  // namespace
 
 void pack(const Tensor& from, Kind kind, Layout layout, void* storage) {
+  if (from.bytes() == 0) return;  // memcpy wants pointers even then
   if (same_order(kind, layout)) {
     std::memcpy(storage, from.data(), from.bytes());
     return;
@@ -57,6 +58,7 @@ void pack(const Tensor& from, Kind kind, Layout layout, void* storage) {
 
 Tensor unpack(const void* storage, Kind kind, Layout layout, Shape shape, DType dtype) {
   Tensor result(shape, dtype);
+  if (result.bytes() == 0) return result;
   if (same_order(kind, layout)) {
     std::memcpy(result.data(), storage, result.bytes());
     return result;
