@@ -5,6 +5,7 @@
 #include "io/gdal_output.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -250,6 +251,23 @@ void Dataset::read_mask(const Window& window, uint8_t* out) const {
       GDALRasterIO(mask, GF_Read, static_cast<int>(window.x), static_cast<int>(window.y), width,
                    height, out, width, height, GDT_Byte, 0, 0);
   errors.check(result == CE_None, "read the mask of", damaged);
+}
+
+DatasetHandle raster_over(const Grid& grid, DType dtype, void* samples, const GdalErrors& errors) {
+  DatasetHandle raster(GDALCreate(GDALGetDriverByName("MEM"), "", static_cast<int>(grid.width),
+                                  static_cast<int>(grid.height), 0, gdal_type(dtype), nullptr));
+  errors.check(raster != nullptr, "lay out", write_remedy);
+  char pointer[64];
+  pointer[CPLPrintPointer(pointer, samples, sizeof pointer - 1)] = '\0';
+  CPLStringList options;
+  options.SetNameValue("DATAPOINTER", pointer);
+  errors.check(GDALAddBand(raster.get(), gdal_type(dtype), options.List()) == CE_None, "lay out",
+               write_remedy);
+  if (grid.georeferenced()) {
+    std::array<double, 6> transform = *grid.geotransform;
+    GDALSetGeoTransform(raster.get(), transform.data());
+  }
+  return raster;
 }
 
 bool same_crs(const std::string& a, const std::string& b) {

@@ -4,36 +4,18 @@
 #include "io/gdal.h"
 #include "io/gdal_output.h"
 
-#include <array>
-
 #include <cpl_string.h>
 #include <ogr_srs_api.h>
 
 namespace unetd::io {
 namespace {
 
-// A raster in memory over the samples themselves.
-DatasetHandle raster_over(const Grid& grid, std::span<uint16_t> samples, const GdalErrors& errors) {
-  const GDALDriverH memory = GDALGetDriverByName("MEM");
-  DatasetHandle raster(GDALCreate(memory, "", static_cast<int>(grid.width),
-                                  static_cast<int>(grid.height), 0, GDT_UInt16, nullptr));
-  errors.check(raster != nullptr, "write", write_remedy);
-  char pointer[64];
-  pointer[CPLPrintPointer(pointer, samples.data(), sizeof pointer - 1)] = '\0';
-  CPLStringList options;
-  options.SetNameValue("DATAPOINTER", pointer);
-  errors.check(GDALAddBand(raster.get(), GDT_UInt16, options.List()) == CE_None, "write",
-               write_remedy);
-  if (grid.georeferenced()) {
-    std::array<double, 6> transform = *grid.geotransform;
-    GDALSetGeoTransform(raster.get(), transform.data());
-  }
+void set_crs(const DatasetHandle& raster, const Grid& grid, const GdalErrors& errors) {
   const OGRSpatialReferenceH crs = OSRNewSpatialReference(nullptr);
   const bool known = OSRSetFromUserInput(crs, grid.crs.c_str()) == OGRERR_NONE &&
                      GDALSetSpatialRef(raster.get(), crs) == CE_None;
   OSRRelease(crs);
   errors.check(known, "georeference", "give the grid a coordinate system");
-  return raster;
 }
 
 }  // namespace
@@ -49,7 +31,8 @@ void write_jp2(const std::filesystem::path& target, const Grid& grid, std::span<
   const ScratchFile scratch(target);
   {
     const GdalErrors errors(target);
-    const DatasetHandle raster = raster_over(grid, samples, errors);
+    const DatasetHandle raster = raster_over(grid, DType::u16, samples.data(), errors);
+    set_crs(raster, grid, errors);
     CPLStringList options;
     for (const auto& [key, value] : {std::pair{"REVERSIBLE", "YES"},
                                      {"QUALITY", "100"},

@@ -6,6 +6,7 @@
 #include "engine/base/dtype.h"
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "io/gdal.h"
 
 #include <filesystem>
 #include <initializer_list>
@@ -43,6 +44,10 @@ using DatasetHandle = std::unique_ptr<void, CloseDataset>;
 
 inline constexpr const char* write_remedy =
     "check that its folder exists, can be written to and has free space";
+
+// A raster of one band over samples that stay the caller's, at the grid's place but without its
+// coordinate system. Throws UserError.
+DatasetHandle raster_over(const Grid& grid, DType dtype, void* samples, const GdalErrors& errors);
 
 // Throws UserError if `target` exists and may not be replaced.
 inline void refuse_existing(const std::filesystem::path& target, bool overwrite) {

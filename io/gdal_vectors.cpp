@@ -1,10 +1,10 @@
 // Vector labels: features burned into a raster, class by class.
 #include "engine/base/error.h"
 #include "io/gdal.h"
+#include "io/gdal_output.h"
 #include "io/label_sources.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,10 +24,6 @@ namespace {
 
 constexpr const char* remedy = "give a GeoPackage, GeoJSON or Shapefile that ogrinfo can read";
 
-struct CloseDataset {
-  void operator()(GDALDatasetH handle) const { GDALClose(handle); }
-};
-using Handle = std::unique_ptr<std::remove_pointer_t<GDALDatasetH>, CloseDataset>;
 struct DestroyFeature {
   void operator()(OGRFeatureH feature) const { OGR_F_Destroy(feature); }
 };
@@ -46,14 +42,15 @@ struct DestroyTransformation {
 using Transformation =
     std::unique_ptr<std::remove_pointer_t<OGRCoordinateTransformationH>, DestroyTransformation>;
 
-Handle open_vectors(const fs::path& path, const GdalErrors& errors) {
-  Handle file(GDALOpenEx(path.c_str(), GDAL_OF_VECTOR | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR,
-                         nullptr, nullptr, nullptr));
+DatasetHandle open_vectors(const fs::path& path, const GdalErrors& errors) {
+  DatasetHandle file(GDALOpenEx(path.c_str(),
+                                GDAL_OF_VECTOR | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, nullptr,
+                                nullptr, nullptr));
   errors.check(file != nullptr, "open", remedy);
   return file;
 }
 
-OGRLayerH layer_of(const Handle& file, const fs::path& path, const VectorLabels& v) {
+OGRLayerH layer_of(const DatasetHandle& file, const fs::path& path, const VectorLabels& v) {
   std::string names;
   for (int i = 0; i < GDALDatasetGetLayerCount(file.get()); ++i) {
     const OGRLayerH layer = GDALDatasetGetLayer(file.get(), i);
@@ -157,22 +154,6 @@ GeometriesByClass read_features(OGRLayerH layer, int field, const Transformation
   return found;
 }
 
-// A raster in memory over the labels themselves.
-Handle raster_over(Tensor& labels, const Grid& scene, const GdalErrors& errors) {
-  const GDALDriverH driver = GDALGetDriverByName("MEM");
-  Handle raster(GDALCreate(driver, "", static_cast<int>(scene.width),
-                           static_cast<int>(scene.height), 0, GDT_Byte, nullptr));
-  errors.check(raster != nullptr, "burn", remedy);
-  char pointer[64];
-  pointer[CPLPrintPointer(pointer, labels.data(), sizeof pointer - 1)] = '\0';
-  CPLStringList options;
-  options.SetNameValue("DATAPOINTER", pointer);
-  errors.check(GDALAddBand(raster.get(), GDT_Byte, options.List()) == CE_None, "burn", remedy);
-  std::array<double, 6> transform = *scene.geotransform;
-  GDALSetGeoTransform(raster.get(), transform.data());
-  return raster;
-}
-
 }  // namespace
 
 bool is_vector_file(const fs::path& path) {
@@ -189,7 +170,7 @@ Tensor burn_vectors(const fs::path& path, const Grid& scene, const ClassMap& map
     throw UserError(str("the scene has no coordinates, so ", path.string(), " cannot be placed"));
   gdal_init();
   const GdalErrors errors(path);
-  const Handle file = open_vectors(path, errors);
+  const DatasetHandle file = open_vectors(path, errors);
   const OGRLayerH layer = layer_of(file, path, map.vector);
   const int field = field_of(layer, path, map.vector.attribute);
   const Transformation transform = transformation(layer, path, scene);
@@ -197,7 +178,7 @@ Tensor burn_vectors(const fs::path& path, const Grid& scene, const ClassMap& map
 
   Tensor labels({1, scene.height, scene.width, 1}, DType::u8);
   std::ranges::fill(labels.span<uint8_t>(), map.background.value_or(ignore_label));
-  const Handle raster = raster_over(labels, scene, errors);
+  const DatasetHandle raster = raster_over(scene, DType::u8, labels.data(), errors);
   CPLStringList options;
   options.SetNameValue("ALL_TOUCHED", map.vector.all_touched ? "TRUE" : "FALSE");
   for (const auto& [cls, geometries] : shapes) {  // ascending: later classes lie on top
