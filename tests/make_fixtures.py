@@ -379,28 +379,47 @@ def tversky_loss():
     f.save()
 
 
-def adamw():
-    """Five steps; `param_t`, `m_t` and `v_t` after step t with gradient `grad_t`; t = 0 is the start."""
-    f = Fixture("adamw", 26)
+def optimizers():
+    """Fifty steps with the gradients `grads`; row t of `params` follows step t, row 0 is the start; the
+    states follow the last step."""
+    f = Fixture("optimizers", 26)
+    adam = dict(lr=1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999, eps=1e-8)
+    sgd = dict(lr=0.01, weight_decay=0.0, momentum=0.0, nesterov=False)
+    rmsprop = dict(lr=1e-3, weight_decay=0.0, alpha=0.99, eps=1e-8, momentum=0.0)
     cases = [
-        ("defaults", dict(lr=1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999, eps=1e-8)),
-        ("no_decay", dict(lr=0.1, weight_decay=0.0, beta1=0.9, beta2=0.999, eps=1e-8)),
-        ("all_set", dict(lr=0.02, weight_decay=0.3, beta1=0.8, beta2=0.95, eps=1e-6)),
-    ]
-    for case, a in cases:
-        count = 37
-        start, grads = f.randn(count), [f.randn(count) * 10 ** (t - 2.0) for t in range(5)]
-        param = nn.Parameter(start.double())
-        lr, decay, beta1, beta2, eps = (f32(v) for v in a.values())
-        optimizer = torch.optim.AdamW([param], lr, (beta1, beta2), eps, decay, amsgrad=False)
-        tensors = dict(param_0=start, m_0=torch.zeros(count), v_0=torch.zeros(count))
-        for t, grad in enumerate(grads, 1):
+        ("adamw", torch.optim.AdamW, adam | dict(amsgrad=False)),
+        ("adamw_no_decay", torch.optim.AdamW, adam | dict(lr=0.1, weight_decay=0.0, amsgrad=False)),
+        ("adamw_all_set", torch.optim.AdamW,
+         dict(lr=0.02, weight_decay=0.3, beta1=0.8, beta2=0.95, eps=1e-6, amsgrad=False)),
+        ("adamw_amsgrad", torch.optim.AdamW, adam | dict(eps=1e-6, amsgrad=True)),
+        ("adam", torch.optim.Adam, adam | dict(weight_decay=0.0, amsgrad=False)),
+        ("adam_decay", torch.optim.Adam, adam | dict(weight_decay=0.1, amsgrad=False)),
+        ("adam_amsgrad", torch.optim.Adam, adam | dict(amsgrad=True)),
+        ("sgd", torch.optim.SGD, sgd),
+        ("sgd_momentum", torch.optim.SGD, sgd | dict(momentum=0.9, weight_decay=0.01)),
+        ("sgd_nesterov", torch.optim.SGD, sgd | dict(momentum=0.99, weight_decay=3e-5, nesterov=True)),
+        ("rmsprop", torch.optim.RMSprop, rmsprop),
+        ("rmsprop_momentum", torch.optim.RMSprop, rmsprop | dict(momentum=0.999, weight_decay=1e-8)),
+        ("rmsprop_all_set", torch.optim.RMSprop,
+         dict(lr=0.01, weight_decay=0.005, alpha=0.9, eps=1e-6, momentum=0.65)),
+    ]  # fmt: skip
+    names = dict(exp_avg="m", exp_avg_sq="v", max_exp_avg_sq="largest", square_avg="v",
+                 momentum_buffer="velocity")  # fmt: skip
+    steps, count = 50, 21
+    for case, optimizer_class, a in cases:
+        grads = f.randn(steps, count) * 10 ** torch.linspace(-2, 2, count)
+        param = nn.Parameter(f.randn(count).double())
+        settings = {k: v if isinstance(v, bool) else f32(v) for k, v in a.items()}
+        if "beta1" in settings:
+            settings["betas"] = settings.pop("beta1"), settings.pop("beta2")
+        optimizer = optimizer_class([param], **settings)
+        params = [param.detach().clone()]
+        for grad in grads:
             param.grad = grad.double()
             optimizer.step()
-            state = optimizer.state[param]
-            tensors |= {f"grad_{t}": grad, f"param_{t}": param.detach().clone(),
-                        f"m_{t}": state["exp_avg"].clone(), f"v_{t}": state["exp_avg_sq"].clone()}  # fmt: skip
-        f.add(case, tensors, steps=len(grads), **a)
+            params.append(param.detach().clone())
+        states = {names[k]: v for k, v in optimizer.state[param].items() if k in names and v is not None}
+        f.add(case, dict(grads=grads, params=torch.stack(params), **states), **a)
     f.save()
 
 
@@ -416,12 +435,57 @@ def clip_grad_norm():
     f.save()
 
 
+def schedules():
+    """Learning rates of steps 0 to 49, all from a rate of 0.1, and for plateau the scores that led there."""
+    f = Fixture("schedules", 28)
+    steps, lr = 50, 0.1
+    s = torch.optim.lr_scheduler
+    cases = [
+        ("cosine", dict(final_lr_ratio=0.01),
+         lambda o: s.CosineAnnealingLR(o, steps, eta_min=0.01 * lr)),
+        ("step", dict(step_every=15, gamma=0.3), lambda o: s.StepLR(o, 15, 0.3)),
+        ("polynomial", dict(power=0.9), lambda o: s.PolynomialLR(o, steps, 0.9)),
+        ("polynomial_square", dict(power=2.0), lambda o: s.PolynomialLR(o, steps, 2.0)),
+        ("linear", dict(final_lr_ratio=0.2), lambda o: s.LinearLR(o, 1.0, 0.2, steps)),
+        ("one_cycle", dict(rise=0.3, div_factor=25.0, final_div_factor=1e4),
+         lambda o: s.OneCycleLR(o, lr, steps, pct_start=0.3, cycle_momentum=False)),
+        ("one_cycle_all_set", dict(rise=0.1, div_factor=10.0, final_div_factor=100.0),
+         lambda o: s.OneCycleLR(o, lr, steps, pct_start=0.1, div_factor=10, final_div_factor=100,
+                                cycle_momentum=False)),
+    ]  # fmt: skip
+    for case, a, make in cases:
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr)
+        scheduler = make(optimizer)
+        rates = []
+        for _ in range(steps):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            if len(rates) < steps:
+                scheduler.step()
+        f.add(case, dict(rates=torch.tensor(rates, dtype=torch.float64)), **a)
+    # Of the mean IoU, which is to grow, and of the loss, which is to fall.
+    scores = (torch.linspace(0, 3, steps).tanh() + 0.1 * f.randn(steps)).double()
+    for case, mode, patience, factor in [("plateau", "max", 2, 0.5), ("plateau_at_once", "max", 0, 0.1),
+                                         ("plateau_of_loss", "min", 3, 0.3)]:  # fmt: skip
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr)
+        scheduler = s.ReduceLROnPlateau(optimizer, mode, factor, patience)
+        judged = scores.clone() if mode == "max" else 2 - scores
+        rates = []
+        for score in judged:
+            rates.append(optimizer.param_groups[0]["lr"])
+            scheduler.step(score.item())
+        f.add(case, dict(rates=torch.tensor(rates, dtype=torch.float64), scores=judged),
+              patience=patience, factor=factor, falling=mode == "min")  # fmt: skip
+    f.save()
+
+
 def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     makers = [
         conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, upsample2x,
-        shape_ops, bce_with_logits, cross_entropy, tversky_loss, classify, adamw, clip_grad_norm,
+        shape_ops, bce_with_logits, cross_entropy, tversky_loss, classify, optimizers,
+        clip_grad_norm, schedules,
     ]  # fmt: skip
     wanted = sys.argv[1:] or [m.__name__ for m in makers]
     FOLDER.mkdir(exist_ok=True)

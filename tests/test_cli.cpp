@@ -171,6 +171,26 @@ TEST_CASE("arguments arrive with their values, fallbacks and configuration", "[c
   CHECK(ran);
 }
 
+TEST_CASE("--print-config prints a file that --config reads", "[cli]") {
+  const ProgramResult printed =
+      run_program("unetd-train --print-config --preset wp99cp --set optimizer.lr=0.0125");
+  REQUIRE(printed.code == 0);
+  CHECK(printed.out.find("  lr: 0.0125\n") != std::string::npos);
+  CHECK(printed.out.find("  # learning rate (number >= 0; default: 0.001)\n") != std::string::npos);
+  for (const ConfigKey& key : config_keys()) {
+    if (key.name.starts_with("inference.")) continue;  // which training does not read
+    const std::string name = "  " + key.name.substr(key.name.find('.') + 1) + ": ";
+    INFO(key.name);
+    CHECK(printed.out.find(name) != std::string::npos);
+  }
+  const TempFolder folder;
+  const std::string file = (folder / "all.yml").string();
+  write_file(file, printed.out);
+  const ProgramResult again = run_program("unetd-train --print-config --config " + file);
+  CHECK(again.out == printed.out);
+  CHECK(run_program("unetd-train --print-config --set optimizer.lr=-1").code == 2);
+}
+
 TEST_CASE("exceptions become exit codes", "[cli]") {
   CHECK(run_example({"a.tif"}, [](const cli::Args&) { throw UsageError("usage"); }) == 2);
   CHECK(run_example({"a.tif"}, [](const cli::Args&) { throw UserError("input"); }) == 1);

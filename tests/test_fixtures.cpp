@@ -4,7 +4,9 @@
 #include "tests/support/fixtures.h"
 #include "tests/support/harness.h"
 
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <set>
@@ -191,30 +193,105 @@ TEST_CASE("fixtures: classes and confusion matrix", "[ops]") {
   }
 }
 
-// The step's scalars are f32 in every problem, so f64 would be no more precise.
-TEST_CASE("fixtures: AdamW", "[ops]") {
+namespace {
+
+// Row `t` of a fixture's matrix.
+Tensor row(const Tensor& matrix, int64_t t) {
+  const Tensor all = converted(matrix, DType::f64);
+  const int64_t count = matrix.shape().c;
+  return Tensor::from<double>(
+      vector_shape(count),
+      all.span<double>().subspan(static_cast<size_t>(t * count), static_cast<size_t>(count)));
+}
+
+OptimizerScalars scalars_of(const FixtureCase& f, int64_t t) {
+  OptimizerScalars s{.learning_rate = f.single("lr")};
+  if (!f.has_number("beta1")) return s;
+  s.bias_correction1 = static_cast<float>(1 - std::pow(f.single("beta1"), t));
+  s.bias_correction2_sqrt =
+      static_cast<float>(std::sqrt(1 - std::pow(static_cast<double>(f.single("beta2")), t)));
+  return s;
+}
+
+// All steps of a case, one after another: parameters after each of them, states after the last.
+template <class P>
+void check_steps(const P& problem, const FixtureCase& f, DeviceType device, const Impl<P>& impl,
+                 const Tolerance& allowed) {
+  const Tensor grads = f.tensor("grads"), params = f.tensor("params");
+  const Signature signature = describe(problem);
+  HostData data = make_data(signature);
+  const auto put = [&](Tensor& to, const BufferSpec& spec, const Tensor& value) {
+    to = converted(value, spec.dtype);
+  };
+  put(data.in[2], signature.in[2], Tensor::from<double>(vector_shape(1), std::array{1.0}));
+  put(data.out[0], signature.out[0], row(params, 0));
+  for (size_t s = 1; s < data.out.size(); ++s)
+    put(data.out[s], signature.out[s], Tensor(signature.out[s].shape, signature.out[s].dtype));
+  for (int64_t t = 1; t < params.shape().w; ++t) {
+    put(data.in[0], signature.in[0], row(grads, t - 1));
+    const OptimizerScalars scalars = scalars_of(f, t);
+    std::memcpy(data.in[1].data(), &scalars, sizeof scalars);
+    const DeviceData buffers(signature, data, layout_of(device));
+    run_on(problem, *impl.make(problem), device, buffers);
+    for (size_t s = 0; s < data.out.size(); ++s)
+      data.out[s] = unpack(buffers.out[s].data(), Kind::dense, layout_of(device),
+                           signature.out[s].shape, signature.out[s].dtype);
+    INFO("step " << t);
+    CHECK(difference(data.out[0], row(params, t), allowed).empty());
+  }
+  for (size_t s = 1; s < data.out.size(); ++s) {
+    INFO(signature.out[s].name);
+    CHECK(difference(data.out[s], f.tensor(signature.out[s].name), allowed).empty());
+  }
+}
+
+// `exact`: the f64 reference agrees with PyTorch's f64. It cannot where the step's scalars hold
+// numbers rounded to f32.
+template <class P>
+void check_optimizer(const P& problem, const FixtureCase& f, bool exact) {
+  for (const DeviceType device : {DeviceType::cpu, DeviceType::simt}) {
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      const P typed = with_dtype(problem, dtype);
+      for (const Impl<P>& impl : impls<P>(device)) {
+        if (impl.reject(typed) != nullptr) continue;
+        INFO(f.name() << " on " << name_of(device) << " by " << impl.name << ", "
+                      << text_of(typed));
+        const double allowed = dtype == DType::f64 && exact ? 1e-10 : 1e-5;
+        check_steps(typed, f, device, impl, {allowed, allowed});
+      }
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("fixtures: fifty steps of each optimiser", "[ops]") {
   register_kernels();
-  for (const FixtureCase& f : fixture_cases("adamw")) {
-    const AdamW problem{.count = f.shape("param_0").c,
-                        .beta1 = f.single("beta1"),
-                        .beta2 = f.single("beta2"),
-                        .eps = f.single("eps"),
-                        .weight_decay = f.single("weight_decay")};
-    for (int64_t t = 1; t <= f.integer("steps"); ++t) {
-      const auto at = [](int64_t step) {
-        return Names{{"grad", str("grad_", step)},
-                     {"param", str("param_", step)},
-                     {"m", str("m_", step)},
-                     {"v", str("v_", step)}};
-      };
-      const double n = static_cast<double>(t);
-      const auto data = [&](Signature s) {
-        s.in[1].fill = list({f.number("lr"), 1 - std::pow(problem.beta1, n),
-                             std::sqrt(1 - std::pow(static_cast<double>(problem.beta2), n)), 0});
-        s.in[2].fill = list({1});
-        return host_data(f, s, at(t), at(t - 1));
-      };
-      check_types(problem, f, {DType::f32}, data, at(t));
+  for (const FixtureCase& f : fixture_cases("optimizers")) {
+    const int64_t count = f.shape("params").c;
+    const float decay = f.single("weight_decay");
+    if (f.name().starts_with("adam")) {
+      check_optimizer(AdamW{.count = count,
+                            .beta1 = f.single("beta1"),
+                            .beta2 = f.single("beta2"),
+                            .eps = f.single("eps"),
+                            .weight_decay = decay,
+                            .coupled = !f.name().starts_with("adamw"),
+                            .amsgrad = f.integer("amsgrad") != 0},
+                      f, false);
+    } else if (f.name().starts_with("sgd")) {
+      check_optimizer(Sgd{.count = count,
+                          .momentum = f.single("momentum"),
+                          .weight_decay = decay,
+                          .nesterov = f.integer("nesterov") != 0},
+                      f, true);
+    } else {
+      check_optimizer(RmsProp{.count = count,
+                              .alpha = f.single("alpha"),
+                              .eps = f.single("eps"),
+                              .momentum = f.single("momentum"),
+                              .weight_decay = decay},
+                      f, true);
     }
   }
 }

@@ -311,8 +311,8 @@ std::vector<Tensor> run_shifted(const P& problem, const HostData& data, int64_t 
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("a flat buffer may begin at any element", "[ops]", GlobalNorm, AdamW, Ema,
-                   Cast) {
+TEMPLATE_TEST_CASE("a flat buffer may begin at any element", "[ops]", GlobalNorm, AdamW, Sgd,
+                   RmsProp, Ema, Cast) {
   register_kernels();
   for (const TestType& problem : cases<TestType>().test) {
     const HostData data = make_data(describe(problem));

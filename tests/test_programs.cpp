@@ -9,9 +9,11 @@
 
 #include <cmath>
 #include <cstring>
+#include <sstream>
 #include <string>
 
 #include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 
 namespace unetd {
 namespace {
@@ -64,10 +66,15 @@ TEST_CASE("from a scene to a map and its scores", "[programs]") {
 
 TEST_CASE("a run that was killed and resumed has the bits of one left alone", "[programs]") {
   const Workshop& w = workshop();
-  const std::string alone = w.at("alone"), killed = w.at("killed");
+  const std::string more = GENERATE(
+      "--set training.ema_decay=0.9 ",
+      "--set training.accumulate=2 --set optimizer.type=rmsprop --set optimizer.momentum=0.9 "
+      "--set optimizer.lr=0.02 --set schedule.type=plateau --set schedule.patience=0 "
+      "--set training.best_by=loss ");
+  const std::string place = more.find("rmsprop") == std::string::npos ? "" : "_rmsprop";
+  const std::string alone = w.at("alone" + place), killed = w.at("killed" + place);
   const std::string settings =
-      "--set training.steps=12 --set training.save_every=2 --set training.eval_every=5 "
-      "--set training.ema_decay=0.9 ";
+      "--set training.steps=12 --set training.save_every=2 --set training.eval_every=5 " + more;
   REQUIRE(train(alone, settings).code == 0);
   // SIGKILL as soon as a checkpoint of a step in the middle is there, wherever the run is then.
   const std::string shell =
@@ -80,6 +87,36 @@ TEST_CASE("a run that was killed and resumed has the bits of one left alone", "[
   CHECK(same_tensors(alone + "/last.ckpt", killed + "/last.ckpt"));
   CHECK(same_tensors(alone + "/best.ckpt", killed + "/best.ckpt"));
   CHECK(read_file(alone + "/metrics.jsonl") == read_file(killed + "/metrics.jsonl"));
+}
+
+TEST_CASE("training ends early when the score no longer improves", "[programs]") {
+  const std::string run = workshop().at("early");
+  constexpr int64_t patience = 2, every = 2;
+  REQUIRE(train(run,
+                "--set training.steps=400 --set training.eval_every=2 --set optimizer.lr=0.05 "
+                "--set training.patience=2")
+              .code == 0);
+  int64_t best_step = 0, last_step = 0;
+  double best = -1;
+  std::istringstream lines(read_file(run + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto entry = nlohmann::json::parse(line);
+    last_step = entry["step"];
+    if (!entry.contains("valid") || entry["valid"]["mean_iou"] <= best) continue;
+    best = entry["valid"]["mean_iou"];
+    best_step = last_step;
+  }
+  CHECK(last_step == best_step + patience * every);
+  CHECK(SafeTensorsFile(run + "/best.ckpt").metadata().at("step") == std::to_string(best_step));
+}
+
+TEST_CASE("a run that diverges ends with an error and its last good checkpoint", "[programs]") {
+  const std::string run = workshop().at("diverged");
+  const ProgramResult result =
+      train(run, "--set training.steps=50 --set optimizer.lr=1e30 --set optimizer.clip_norm=0");
+  CHECK(result.code == 1);
+  CHECK(result.complains("optimizer.lr"));
+  CHECK(std::filesystem::exists(run + "/last.ckpt"));
 }
 
 TEST_CASE("SIGTERM ends training with a checkpoint", "[programs]") {

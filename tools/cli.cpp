@@ -189,6 +189,11 @@ std::vector<Flag> common_flags(const Spec& spec) {
       {.name = "--verbose",
        .help = "say more: kernels chosen, memory, times",
        .kind = Kind::toggle}};
+  if (offers_config(spec)) {
+    flags.push_back({.name = "--print-config",
+                     .help = "print all settings, with what they mean, as a YAML file for --config",
+                     .kind = Kind::toggle});
+  }
   if (spec.json) {
     flags.push_back({.name = "--json", .help = "results as JSON", .kind = Kind::toggle});
   }
@@ -248,12 +253,23 @@ Config Args::config(const Config& base) const {
 
 namespace {
 
+// Settings are printed without what the work itself would need.
+bool print_config(int argc, const char* const* argv, Spec spec) {
+  const auto wants = [](std::string_view word) { return word == "--print-config"; };
+  if (!offers_config(spec) || std::none_of(argv, argv + argc, wants)) return false;
+  for (Flag& flag : spec.flags) flag.required = false;
+  const Args args = Parser(spec).parse(argc, argv);
+  std::fputs(config_text(spec, args.config()).c_str(), stdout);
+  return true;
+}
+
 // Everything but the turning of exceptions into exit codes.
 void run_checked(int argc, const char* const* argv, const Spec& spec,
                  const std::function<void(const Args&)>& body) {
   Parser parser(spec);
   Args args;
   try {
+    if (print_config(argc, argv, spec)) return;
     args = parser.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
     std::fputs(help_text(spec).c_str(), stdout);

@@ -84,9 +84,17 @@ class Args {
   std::vector<ConfigOverride> overrides_;  // from flags that stand for keys
 };
 
-// Parses, runs `body` and returns the exit code. Answers --help and --version itself.
+// Parses, runs `body` and returns the exit code. Answers --help, --version and --print-config
+// itself.
 int run(int argc, const char* const* argv, const Spec& spec,
         const std::function<void(const Args&)>& body);
+
+// What --print-config answers: the keys that the program reads, as a YAML file that says what each
+// means. Programs with commands do not offer it.
+std::string config_text(const Spec& spec, const Config& config);
+inline bool offers_config(const Spec& spec) {
+  return !spec.groups.empty() && spec.commands.empty();
+}
 
 // The text of --help, and the man page in pandoc's Markdown (the hidden --help-markdown), which is
 // what tools/man holds.

@@ -3,6 +3,7 @@
 #include "tools/cli.h"
 
 #include <algorithm>
+#include <iterator>
 #include <sstream>
 
 namespace unetd::cli {
@@ -54,13 +55,19 @@ std::vector<Row> answer_rows() {
 }
 
 // The configuration keys that the program reads.
+std::vector<ConfigKey> keys_of(const Spec& spec) {
+  std::vector<ConfigKey> keys;
+  std::ranges::copy_if(config_keys(), std::back_inserter(keys), [&](const ConfigKey& key) {
+    const std::string group = key.name.substr(0, key.name.find('.'));
+    return std::ranges::find(spec.groups, group) != spec.groups.end();
+  });
+  return keys;
+}
+
 std::vector<Row> key_rows(const Spec& spec) {
   std::vector<Row> rows;
-  for (const ConfigKey& key : config_keys()) {
-    const std::string group = key.name.substr(0, key.name.find('.'));
-    if (std::find(spec.groups.begin(), spec.groups.end(), group) == spec.groups.end()) continue;
+  for (const ConfigKey& key : keys_of(spec))
     rows.push_back({key.name, "", with_notes(key.help, {key.type, default_note(key.fallback)})});
-  }
   return rows;
 }
 
@@ -141,6 +148,23 @@ std::string plain_row(const Row& row) {
 }
 
 }  // namespace
+
+std::string config_text(const Spec& spec, const Config& config) {
+  std::string text, group;
+  for (const ConfigKey& key : keys_of(spec)) {
+    const size_t dot = key.name.find('.');
+    if (key.name.substr(0, dot) != group) {
+      group = key.name.substr(0, dot);
+      text += (text.empty() ? "" : "\n") + group + ":\n";
+    }
+    std::istringstream lines(
+        wrapped(with_notes(key.help, {key.type, default_note(key.fallback)}), 4));
+    for (std::string line; std::getline(lines, line);)
+      text += "  # " + line.substr(std::min(line.find_first_not_of(' '), line.size())) + "\n";
+    text += "  " + key.name.substr(dot + 1) + ": " + config_value(config, key.name) + "\n";
+  }
+  return text;
+}
 
 std::string help_text(const Spec& spec) {
   std::string text = str(spec.program, ": ", spec.summary, "\n\nUsage: ", usage_of(spec), "\n");

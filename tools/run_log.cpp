@@ -67,6 +67,7 @@ void RunLog::write(const std::string& text) {
 }
 
 void RunLog::train(int64_t step, const StepResult& r) {
+  if (r.skipped) return append({{"step", step}, {"skipped", true}});  // JSON knows no NaN
   append({{"step", step},
           {"loss", r.loss},
           {"learning_rate", r.learning_rate},

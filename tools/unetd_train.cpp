@@ -12,6 +12,7 @@
 #include "unet/loss.h"
 #include "unet/predictor.h"
 #include "unet/runtime.h"
+#include "unet/schedule.h"
 
 #include <algorithm>
 #include <chrono>
@@ -32,8 +33,9 @@ cli::Spec spec() {
       .summary = "train a UNet on a patch store",
       .description =
           "Trains on the store's train split, scores the valid split after each epoch, and keeps "
-          "in the run folder: last.ckpt and the one before it, best.ckpt (highest mean IoU of the "
-          "valid split), metrics.jsonl, config.yml, TensorBoard's events.out.tfevents.* with the "
+          "in the run folder: last.ckpt and the one before it, best.ckpt (highest mean IoU, or "
+          "lowest loss, of the valid split), metrics.jsonl, config.yml, TensorBoard's "
+          "events.out.tfevents.* with the "
           "scalars of metrics.jsonl, and report.html: curves, scores, confusion matrix, sample "
           "patches, timings, memory and settings on one page that needs no network.\n\n"
           "SIGINT or SIGTERM ends training after the step in progress; --resume goes on from "
@@ -111,6 +113,10 @@ io::LoaderOptions loader_options(const Config& c) {
   return options;
 }
 
+nlohmann::json optional_json(const std::optional<double>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
+}
+
 // One run: what the loop needs, and what a checkpoint says beside the trainer's state.
 class Run {
  public:
@@ -128,7 +134,7 @@ class Run {
                            static_cast<int64_t>(schema_.classes.size()))),
         training_(store, io::Split::train, loader_options(config)),
         steps_(config.training.steps > 0 ? config.training.steps
-                                         : config.training.epochs * training_.batches_per_epoch()),
+                                         : config.training.epochs * steps_per_epoch()),
         trainer_(config, model_, batch_shape(), steps_,
                  loss_weights(config.loss, schema_, model_.classes), schema_.dtype),
         log_(folder_, schema_.classes) {
@@ -152,7 +158,13 @@ class Run {
     checkpoint.restore(trainer_);
     const auto state = nlohmann::json::parse(checkpoint.get("run"));
     training_.restore({state["epoch"], state["position"]});
-    best_ = state["best"];
+    if (!state["best"].is_null()) best_ = state["best"].get<double>();
+    waited_ = state["waited"];
+    const auto& plateau = state["plateau"];
+    if (!plateau["best"].is_null()) plateau_.best = plateau["best"].get<double>();
+    plateau_.waited = plateau["waited"];
+    plateau_.factor = plateau["factor"];
+    trainer_.set_rate_factor(plateau_.factor);
     elapsed_before_ = state["seconds"];
     log_.resume(trainer_.step());
     log_info("going on from step ", trainer_.step(), " of ", steps_);
@@ -164,14 +176,10 @@ class Run {
              config_.training.batch, " patches, memory ", trainer_.session().memory().arena >> 20,
              " MiB");
     const auto& t = config_.training;
-    const int64_t epoch = training_.batches_per_epoch();
-    const int64_t eval_every = t.eval_every > 0 ? t.eval_every : epoch;
+    const int64_t eval_every = t.eval_every > 0 ? t.eval_every : steps_per_epoch();
     cli::Progress progress("training", steps_, "steps");
     while (trainer_.step() < steps_ && !finished()) {
-      io::Batch batch;
-      StepResult result;
-      stages_.waiting += seconds_of([&] { batch = training_.next(); });
-      stages_.steps += seconds_of([&] { result = train_step(batch); });
+      const StepResult result = train_step();
       const int64_t step = trainer_.step();
       if (step % t.log_every == 0) log_.train(step, result);
       progress.update(step, str("loss ", result.loss));
@@ -185,11 +193,12 @@ class Run {
   // Ends the run: the report, and the best scores on stdout.
   void report() const {
     const io::Split shown = validation_ ? io::Split::valid : io::Split::train;
-    const bool best = best_ >= 0;  // there is a best.ckpt: the page's scores are of that
+    const bool best = best_.has_value();  // there is a best.ckpt: the page's scores are of that
     report::write_report(
         folder_ / "report.html",
         {.metrics = log_.text(),
          .config = to_yaml(config_),
+         .judge = config_.training.best_by,
          .data = schema_,
          .model = model_,
          .nodes = trainer_.session().report(),
@@ -202,19 +211,40 @@ class Run {
                               " split, ", best ? "best" : "last", " network"),
          .samples = samples(shown, best ? stored_params("best") : trainer_.inference_params())});
     std::cout << "step " << trainer_.step() << " of " << steps_;
-    if (best) std::cout << ", best mean IoU of the valid split " << best_;
+    if (best) std::cout << ", best " << judged_name() << " of the valid split " << *best_;
     std::cout << '\n';
   }
 
  private:
   // Every so many steps one is timed node by node; not the first ones, in which memory is touched
   // for the first time.
-  StepResult train_step(const io::Batch& batch) {
+  StepResult train_step() {
     constexpr int64_t profile_every = 16, warm_up = 2;
     const bool profiled = trainer_.step() % profile_every == warm_up;
     trainer_.session().set_profiling(profiled);
     profiled_steps_ += profiled ? 1 : 0;
-    return trainer_.train(images_of(batch), batch.label);
+    for (int64_t i = 1; i < config_.training.accumulate; ++i) {
+      const io::Batch batch = next_batch();
+      stages_.steps += seconds_of([&] { trainer_.accumulate(images_of(batch), batch.label); });
+    }
+    const io::Batch batch = next_batch();
+    StepResult result;
+    stages_.steps += seconds_of([&] { result = end_step(batch); });
+    return result;
+  }
+  io::Batch next_batch() {
+    io::Batch batch;
+    stages_.waiting += seconds_of([&] { batch = training_.next(); });
+    return batch;
+  }
+  // A step that cannot go on has changed nothing: what was reached is saved.
+  StepResult end_step(const io::Batch& batch) {
+    try {
+      return trainer_.train(images_of(batch), batch.label);
+    } catch (const Error&) {
+      save("last", true);
+      throw;
+    }
   }
 
   Images images_of(const io::Batch& batch) const {
@@ -235,6 +265,10 @@ class Run {
         });
   }
 
+  int64_t steps_per_epoch() const {
+    return std::max<int64_t>(1, training_.batches_per_epoch() / config_.training.accumulate);
+  }
+
   Shape batch_shape() const {
     const int64_t side = config_.training.crop > 0 ? config_.training.crop : schema_.patch;
     return {config_.training.batch, side, side, model_.in_channels};
@@ -245,8 +279,12 @@ class Run {
            std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   }
   bool finished() const {
-    return cli::interrupted() ||
-           (config_.training.minutes > 0 && seconds() > 60 * config_.training.minutes);
+    const auto& t = config_.training;
+    return cli::interrupted() || (t.minutes > 0 && seconds() > 60 * t.minutes) ||
+           (t.patience > 0 && waited_ >= t.patience);
+  }
+  const char* judged_name() const {
+    return config_.training.best_by == Config::Judge::loss ? "loss" : "mean IoU";
   }
 
   // Mean loss over the labelled pixels of the valid split, which the trainer counts.
@@ -271,9 +309,29 @@ class Run {
     const Scores result = scores(confusion);
     log_.valid(trainer_.step(), loss, result, confusion);
     progress.update(trainer_.step(), str("valid mean IoU ", result.mean_iou));
-    if (!(result.mean_iou > best_)) return;
-    best_ = result.mean_iou;
+    const Config::Judge by = config_.training.best_by;
+    const double score = by == Config::Judge::loss ? loss : result.mean_iou;
+    follow_plateau(score);
+    ++waited_;
+    if (best_ && !better(by, score, *best_)) {
+      if (config_.training.patience > 0 && waited_ >= config_.training.patience)
+        log_info("no better ", judged_name(), " in ", waited_,
+                 " evaluations: training ends at step ", trainer_.step(),
+                 "; best.ckpt holds the best network");
+      return;
+    }
+    best_ = score;
+    waited_ = 0;
     save("best", false);
+  }
+  void follow_plateau(double score) {
+    if (config_.schedule.type != Config::Schedule::plateau) return;
+    const double before = plateau_.factor;
+    plateau_.judge(config_, score);
+    trainer_.set_rate_factor(plateau_.factor);
+    if (plateau_.factor != before)
+      log_info("step ", trainer_.step(), ": learning rate lowered to ",
+               config_.optimizer.lr * plateau_.factor);
   }
 
   void save(const std::string& name, bool keep_previous) {
@@ -283,7 +341,12 @@ class Run {
     metadata["run"] = nlohmann::json{
         {"epoch", state.epoch},
         {"position", state.position},
-        {"best", best_},
+        {"best", optional_json(best_)},
+        {"waited", waited_},
+        {"plateau",
+         {{"best", optional_json(plateau_.best)},
+          {"waited", plateau_.waited},
+          {"factor", plateau_.factor}}},
         {"seconds",
          seconds()}}.dump();
     stages_.checkpoints += seconds_of(
@@ -304,7 +367,10 @@ class Run {
   RunLog log_;
   report::StageTimes stages_;  // of this process
   int64_t profiled_steps_ = 0;
-  double best_ = -1, elapsed_before_ = 0;  // best: of none yet, and 0 is a score
+  std::optional<double> best_;
+  int64_t waited_ = 0;  // evaluations since the best
+  Plateau plateau_;
+  double elapsed_before_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 

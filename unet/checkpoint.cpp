@@ -78,14 +78,19 @@ void add_model(Writer& out, const Params& params, int64_t steps) {
 
 constexpr const char* loss_scale_name = "optimizer.loss_scale";
 
+std::string moment_name(const char* moment, const ParamSpec& spec) {
+  return str("optimizer.", moment, ".", spec.name);
+}
+
 void add_state(Writer& out, const Trainer& trainer) {
   const Params& params = trainer.params();
   const OptimizerState& state = trainer.optimizer();
   for (const ParamSpec& s : params.specs()) {
     if (state.average) out.add("optimizer.param." + s.name, s, params.read(s.name));
     if (s.role == ParamRole::statistic) continue;
-    out.add("optimizer.m." + s.name, s, params.read_from(*state.m, s));
-    out.add("optimizer.v." + s.name, s, params.read_from(*state.v, s));
+    for (const auto& [name, buffer] : state.moments()) {
+      if (buffer) out.add(moment_name(name, s), s, params.read_from(*buffer, s));
+    }
   }
   if (!state.loss_scale) return;
   const LossScale scale = trainer.loss_scale();
@@ -194,7 +199,7 @@ void Checkpoint::load(Params& params) const {
 
 void Checkpoint::restore(Trainer& trainer) const {
   const std::string step = get("step");
-  if (step.empty() || file_->find("optimizer.m.outc.conv.weight") == nullptr) {
+  if (step.empty()) {
     throw UserError(str(file_->tensors.path().string(),
                         ": holds a model but no training state; start from it with --init"));
   }
@@ -210,8 +215,15 @@ void Checkpoint::restore(Trainer& trainer) const {
       params.write(s.name, model);
     }
     if (statistic) continue;
-    params.write_to(*state.m, s, file_->read("optimizer.m." + s.name, s));
-    params.write_to(*state.v, s, file_->read("optimizer.v." + s.name, s));
+    for (const auto& [name, buffer] : state.moments()) {
+      if (!buffer) continue;
+      const std::string tensor = moment_name(name, s);
+      if (file_->find(tensor) == nullptr) {
+        throw UserError(str(file_->tensors.path().string(), ": has no ", tensor,
+                            ": its run had another optimizer; keep that, or start with --init"));
+      }
+      params.write_to(*buffer, s, file_->read(tensor, s));
+    }
   }
   if (file_->find(loss_scale_name) != nullptr) {
     const ParamSpec pair{.name = loss_scale_name, .shape = {1, 1, 1, 2}};

@@ -176,6 +176,10 @@ Config load_config(const std::filesystem::path& file, std::span<const ConfigOver
   return layered(base, file, overrides, "");
 }
 
+std::string config_value(const Config& config, std::string_view name) {
+  return yaml_value(find_key(name, "").get(config));
+}
+
 std::string to_yaml(const Config& config) {
   std::string text, group;
   for (const Key& key : key_table()) {
@@ -185,7 +189,7 @@ std::string to_yaml(const Config& config) {
       group = name.substr(0, dot);
       text += group + ":\n";
     }
-    text += "  " + name.substr(dot + 1) + ": " + yaml_value(key.get(config)) + "\n";
+    text += "  " + name.substr(dot + 1) + ": " + config_value(config, name) + "\n";
   }
   return text;
 }

@@ -17,7 +17,10 @@ namespace unetd {
 struct Config {
   enum class Upsample : uint8_t { transposed, bilinear };
   enum class LossType : uint8_t { cross_entropy, bce, dice, tversky };
-  enum class Schedule : uint8_t { constant, cosine, linear };
+  enum class OptimizerType : uint8_t { adamw, adam, sgd, rmsprop };
+  enum class Schedule : uint8_t { constant, cosine, linear, step, polynomial, one_cycle, plateau };
+  enum class Judge : uint8_t { mean_iou, loss };
+  enum class OnNan : uint8_t { stop, skip };
   enum class Normalisation : uint8_t {
     none,
     scale,
@@ -63,6 +66,10 @@ struct Config {
     int64_t eval_every = 0;  // steps; 0: after each epoch
     int64_t save_every = 0;  // steps; 0: after each evaluation
     double ema_decay = 0;    // 0: off
+    int64_t accumulate = 1;  // batches per optimiser step
+    Judge best_by = Judge::mean_iou;
+    int64_t patience = 0;  // evaluations; 0: no early stop
+    OnNan on_nan = OnNan::stop;
     bool operator==(const Training&) const = default;
   } training;
   struct LossTerm {
@@ -86,7 +93,11 @@ struct Config {
     bool operator==(const Loss&) const = default;
   } loss;
   struct Optimizer {
+    OptimizerType type = OptimizerType::adamw;
     double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0.01;
+    bool amsgrad = false;               // adamw and adam
+    double momentum = 0, alpha = 0.99;  // sgd and rmsprop; rmsprop
+    bool nesterov = false;              // sgd
     bool decay_norm_and_bias = true;
     double clip_norm = 1;  // 0: off
     bool operator==(const Optimizer&) const = default;
@@ -94,7 +105,12 @@ struct Config {
   struct LearningRate {
     Schedule type = Schedule::cosine;
     int64_t warmup_steps = 0;
-    double final_lr_ratio = 0.01;
+    double final_lr_ratio = 0.01;                                // cosine and linear
+    int64_t step_every = 1000;                                   // step
+    double factor = 0.1;                                         // step and plateau
+    double power = 0.9;                                          // polynomial
+    double rise = 0.3, div_factor = 25, final_div_factor = 1e4;  // one_cycle
+    int64_t patience = 10;                                       // plateau
     bool operator==(const LearningRate&) const = default;
   } schedule;
   struct Augmentation {
@@ -144,6 +160,8 @@ struct ConfigKey {
 const std::vector<ConfigKey>& config_keys();
 // Throws UsageError naming the nearest key when there is no such key.
 const ConfigKey& config_key(std::string_view name);
+// The value of a key as a YAML file writes it.
+std::string config_value(const Config& config, std::string_view name);
 
 // A single setting and where it was made ("--set", "--tile"): messages name the place.
 struct ConfigOverride {

@@ -253,7 +253,18 @@ std::vector<Key> training_keys() {
           number("training.save_every", UNETD_MEMBER(training.save_every), any_from(0),
                  "steps between checkpoints; 0: at each evaluation"),
           number("training.ema_decay", UNETD_MEMBER(training.ema_decay), below_one,
-                 "decay of the moving average of the weights that is evaluated and saved; 0: off")};
+                 "decay of the moving average of the weights that is evaluated and saved; 0: off"),
+          number("training.accumulate", UNETD_MEMBER(training.accumulate), any_from(1),
+                 "batches whose mean gradient makes one optimiser step"),
+          choice("training.best_by", UNETD_MEMBER(training.best_by), {"mean_iou", "loss"},
+                 "score of the valid split that chooses best.ckpt, ends training early and lowers "
+                 "the learning rate of schedule.type plateau"),
+          number("training.patience", UNETD_MEMBER(training.patience), any_from(0),
+                 "evaluations without a better score after which training ends; 0: never"),
+          choice("training.on_nan", UNETD_MEMBER(training.on_nan), {"stop", "skip"},
+                 "what a step whose loss or gradient is not finite does after its batch is given "
+                 "up: end the run with last.ckpt saved, or go on; the node where it began is "
+                 "named")};
 }
 
 std::vector<Key> optimisation_keys() {
@@ -278,7 +289,10 @@ std::vector<Key> optimisation_keys() {
              "weight of false negatives in tversky"),
       number("loss.smooth", UNETD_MEMBER(loss.smooth), any_from(0),
              "pixels that dice and tversky add to both sides of their fraction"),
-      number("optimizer.lr", UNETD_MEMBER(optimizer.lr), any_from(0), "learning rate of AdamW"),
+      choice("optimizer.type", UNETD_MEMBER(optimizer.type), {"adamw", "adam", "sgd", "rmsprop"},
+             "as PyTorch defines them; adamw decays the weights beside the gradient, the others "
+             "within it"),
+      number("optimizer.lr", UNETD_MEMBER(optimizer.lr), any_from(0), "learning rate"),
       number("optimizer.beta1", UNETD_MEMBER(optimizer.beta1), below_one,
              "decay of the mean of the gradients"),
       number("optimizer.beta2", UNETD_MEMBER(optimizer.beta2), below_one,
@@ -286,17 +300,41 @@ std::vector<Key> optimisation_keys() {
       number("optimizer.eps", UNETD_MEMBER(optimizer.eps), above(0),
              "added to the root of the mean square"),
       number("optimizer.weight_decay", UNETD_MEMBER(optimizer.weight_decay), any_from(0),
-             "decoupled weight decay"),
+             "share of the weights that is taken away, times the learning rate"),
+      boolean("optimizer.amsgrad", UNETD_MEMBER(optimizer.amsgrad),
+              "adamw and adam: divide by the largest mean square so far"),
+      number("optimizer.momentum", UNETD_MEMBER(optimizer.momentum), below_one,
+             "sgd and rmsprop: share of the last step that the next one keeps"),
+      boolean("optimizer.nesterov", UNETD_MEMBER(optimizer.nesterov),
+              "sgd: look ahead along the momentum"),
+      number("optimizer.alpha", UNETD_MEMBER(optimizer.alpha), below_one,
+             "rmsprop: decay of the mean of the squared gradients"),
       boolean("optimizer.decay_norm_and_bias", UNETD_MEMBER(optimizer.decay_norm_and_bias),
               "decay the parameters of batch norm and the biases, too"),
       number("optimizer.clip_norm", UNETD_MEMBER(optimizer.clip_norm), any_from(0),
              "largest norm of the whole gradient; 0: no clipping"),
-      choice("schedule.type", UNETD_MEMBER(schedule.type), {"constant", "cosine", "linear"},
-             "course of the learning rate after the warm-up"),
+      choice("schedule.type", UNETD_MEMBER(schedule.type),
+             {"constant", "cosine", "linear", "step", "polynomial", "one_cycle", "plateau"},
+             "course of the learning rate after the warm-up; plateau lowers it when the score of "
+             "the valid split stops improving"),
       number("schedule.warmup_steps", UNETD_MEMBER(schedule.warmup_steps), any_from(0),
              "steps in which the learning rate rises from 0"),
       number("schedule.final_lr_ratio", UNETD_MEMBER(schedule.final_lr_ratio), fraction,
-             "learning rate at the end, as a share of optimizer.lr")};
+             "cosine and linear: learning rate at the end, as a share of optimizer.lr"),
+      number("schedule.step_every", UNETD_MEMBER(schedule.step_every), any_from(1),
+             "step: steps after which the learning rate falls"),
+      number("schedule.factor", UNETD_MEMBER(schedule.factor), below_one,
+             "step and plateau: what the learning rate is multiplied by"),
+      number("schedule.power", UNETD_MEMBER(schedule.power), above(0),
+             "polynomial: power of the share of steps that are left"),
+      number("schedule.rise", UNETD_MEMBER(schedule.rise), Range{0, 1, true, true},
+             "one_cycle: share of the steps in which the learning rate rises to optimizer.lr"),
+      number("schedule.div_factor", UNETD_MEMBER(schedule.div_factor), any_from(1),
+             "one_cycle: optimizer.lr over the first learning rate"),
+      number("schedule.final_div_factor", UNETD_MEMBER(schedule.final_div_factor), any_from(1),
+             "one_cycle: the first learning rate over the last"),
+      number("schedule.patience", UNETD_MEMBER(schedule.patience), any_from(0),
+             "plateau: evaluations without a better score before the learning rate falls")};
 }
 
 std::vector<Key> data_keys() {

@@ -5,19 +5,67 @@
 #include <numbers>
 
 namespace unetd {
+namespace {
+
+// From `begin` at p = 0 to `end` at p = 1.
+double half_cosine(double begin, double end, double p) {
+  return end + (begin - end) * (1 + std::cos(std::numbers::pi * p)) / 2;
+}
+
+double one_cycle(const Config::LearningRate& c, double lr, int64_t step, int64_t steps) {
+  const double first = lr / c.div_factor, last = first / c.final_div_factor;
+  const double at = static_cast<double>(step), end = static_cast<double>(steps - 1);
+  const double top = c.rise * static_cast<double>(steps) - 1;
+  if (at <= top) return half_cosine(first, lr, top > 0 ? at / top : 1);
+  return half_cosine(lr, last, std::min(1.0, (at - top) / (end - top)));
+}
+
+}  // namespace
 
 double learning_rate(const Config& config, int64_t step, int64_t steps) {
+  const Config::LearningRate& c = config.schedule;
   const double p = std::min(1.0, static_cast<double>(step) / static_cast<double>(steps));
-  const double lr = config.optimizer.lr, last = lr * config.schedule.final_lr_ratio;
+  const double lr = config.optimizer.lr, last = lr * c.final_lr_ratio;
   double rate = lr;
-  if (config.schedule.type == Config::Schedule::cosine) {
-    rate = last + (lr - last) * (1 + std::cos(std::numbers::pi * p)) / 2;
-  } else if (config.schedule.type == Config::Schedule::linear) {
-    rate = lr + (last - lr) * p;
+  switch (c.type) {
+    case Config::Schedule::constant:
+    case Config::Schedule::plateau:
+      break;
+    case Config::Schedule::cosine:
+      rate = half_cosine(lr, last, p);
+      break;
+    case Config::Schedule::linear:
+      rate = lr + (last - lr) * p;
+      break;
+    case Config::Schedule::step:
+      rate = lr * std::pow(c.factor, static_cast<double>(step / c.step_every));
+      break;
+    case Config::Schedule::polynomial:
+      rate = lr * std::pow(1 - p, c.power);
+      break;
+    case Config::Schedule::one_cycle:
+      rate = one_cycle(c, lr, step, steps);
+      break;
   }
-  const int64_t warmup = config.schedule.warmup_steps;
-  if (step >= warmup) return rate;
-  return rate * static_cast<double>(step + 1) / static_cast<double>(warmup);
+  if (step >= c.warmup_steps) return rate;
+  return rate * static_cast<double>(step + 1) / static_cast<double>(c.warmup_steps);
+}
+
+bool better(Config::Judge judge, double score, double than) {
+  return judge == Config::Judge::mean_iou ? score > than : score < than;
+}
+
+void Plateau::judge(const Config& config, double score) {
+  constexpr double least_gain = 1e-4;
+  const Config::Judge by = config.training.best_by;
+  const double gain = by == Config::Judge::mean_iou ? 1 + least_gain : 1 - least_gain;
+  if (!best || better(by, score, *best * gain)) {
+    best = score;
+    waited = 0;
+  } else if (++waited > config.schedule.patience) {
+    factor *= config.schedule.factor;
+    waited = 0;
+  }
 }
 
 }  // namespace unetd

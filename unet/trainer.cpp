@@ -1,5 +1,6 @@
 #include "unet/trainer.h"
 
+#include "engine/base/log.h"
 #include "unet/loss.h"
 #include "unet/runtime.h"
 #include "unet/schedule.h"
@@ -16,35 +17,6 @@ constexpr const char* smaller_batch = "lower training.batch or training.crop";
 constexpr int64_t scalar_count = sizeof(OptimizerScalars) / sizeof(float);
 constexpr int64_t loss_scale_count = sizeof(LossScale) / sizeof(float);
 constexpr LossScale first_loss_scale{0x1p16F, 0};
-
-// Records AdamW and the moving average for elements [begin, begin + count) of the flat
-// buffers, with or without weight decay.
-struct OptimizerRecorder {
-  Graph& g;
-  const Config& config;
-  Params& params;
-  const OptimizerState& state;
-  Value scalars, factor;
-
-  Value flat(const std::shared_ptr<Buffer>& buffer, const char* name, int64_t begin,
-             int64_t count) const {
-    return g.external(buffer, begin, {1, 1, 1, count}, DType::f32, name);
-  }
-  void update(int64_t begin, int64_t count, double weight_decay) const {
-    if (count == 0) return;
-    const auto& o = config.optimizer;
-    const AdamW problem{count, static_cast<float>(o.beta1), static_cast<float>(o.beta2),
-                        static_cast<float>(o.eps), static_cast<float>(weight_decay)};
-    const Value values = flat(params.values(), "params", begin, count);
-    g.emit(
-        problem, {flat(params.gradients(), "gradients", begin, count), scalars, factor},
-        {values, flat(state.m, "adamw.m", begin, count), flat(state.v, "adamw.v", begin, count)});
-  }
-  void average(const std::shared_ptr<Buffer>& from, const std::shared_ptr<Buffer>& to,
-               int64_t count) const {
-    g.emit(Ema{count}, {flat(from, "params", 0, count), scalars}, {flat(to, "average", 0, count)});
-  }
-};
 
 }  // namespace
 
@@ -63,27 +35,11 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
                 " weights for ", model.classes, " classes");
   }
   params_.initialise(static_cast<uint64_t>(config.training.seed));
-  const auto like = [&](const Buffer& buffer) {
-    return std::make_shared<Buffer>(device_, buffer.bytes());
-  };
-  optimizer_.m = like(*params_.values());
-  optimizer_.v = like(*params_.values());
-  if (config.training.ema_decay > 0) {
-    optimizer_.average = like(*params_.values());
-    optimizer_.average_statistics = like(*params_.statistics());
-  }
-  if (model.compute == DType::f16) {
-    optimizer_.loss_scale = std::make_shared<Buffer>(device_, sizeof(LossScale));
-    set_loss_scale(first_loss_scale);
-  }
-  restart_average();
+  optimizer_ = OptimizerState::make(config, params_, model.compute == DType::f16);
+  if (optimizer_.loss_scale) set_loss_scale(first_loss_scale);
+  good_statistics_ = std::make_shared<Buffer>(device_, params_.statistics()->bytes());
   training_ = with_remedy(smaller_batch, [&] { return record_training(batch, raw); });
-}
-
-void Trainer::restart_average() {
-  if (!optimizer_.average) return;
-  copy(*params_.values(), *optimizer_.average);
-  copy(*params_.statistics(), *optimizer_.average_statistics);
+  if (optimizer_.mean_gradients) update_ = record_update_alone();
 }
 
 LossScale Trainer::loss_scale() const {
@@ -120,34 +76,14 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch, std::op
     r->weights.push_back(w.empty() ? Value{} : g.input(per_class, DType::f32, "class_weights"));
   }
   const Value logits = unet(g, params_, model_, r->input.image, Mode::training);
-  Value scale;
-  if (optimizer_.loss_scale) {
-    scale =
-        g.external(optimizer_.loss_scale, 0, {1, 1, 1, loss_scale_count}, DType::f32, "loss_scale");
-  }
+  const Value scale = loss_scale_value(g);
   r->loss = segmentation_loss(g, logits, r->input.labels, r->weights, config_.loss, scale);
   g.backward(r->loss);
-
-  const int64_t all = params_.trained_elements(), filters = params_.weight_elements();
-  r->norm = g.value({1, 1, 1, 1}, DType::f32, "grad_norm", Kind::dense);
-  const Value gradients =
-      g.external(params_.gradients(), 0, {1, 1, 1, all}, DType::f32, "gradients");
-  g.emit(GlobalNorm{all}, {gradients}, {r->norm});
-  const Value factor = g.value({1, 1, 1, 1}, DType::f32, "gradient_factor", Kind::dense);
-  g.emit(GradientFactor{.max_norm = static_cast<float>(config_.optimizer.clip_norm),
-                        .scaled = static_cast<bool>(scale)},
-         {}, {factor, r->norm, scale});
-  g.mark_output(r->norm);
-  const OptimizerRecorder optimizer{g, config_, params_, optimizer_, r->scalars, factor};
-  const double decay = config_.optimizer.weight_decay;
-  optimizer.update(0, filters, decay);
-  optimizer.update(filters, all - filters, config_.optimizer.decay_norm_and_bias ? decay : 0);
-  if (optimizer_.average) {
-    optimizer.average(params_.values(), optimizer_.average, all);
-    optimizer.average(params_.statistics(), optimizer_.average_statistics,
-                      params_.statistic_elements());
+  if (optimizer_.mean_gradients) {
+    record_accumulation(g, params_, optimizer_, r->scalars);
+  } else {
+    r->norm = record_update(g, config_, params_, optimizer_, r->scalars, scale);
   }
-
   r->session = std::make_unique<Session>(g, session_options(config_));
   for (size_t i = 0; i < r->weights.size(); ++i) {
     if (!r->weights[i]) continue;
@@ -156,37 +92,100 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch, std::op
   return r;
 }
 
-OptimizerScalars Trainer::scalars() const {
-  const auto& o = config_.optimizer;
-  const auto t = static_cast<double>(step_ + 1);
-  // Early averages follow the parameters closely: a plain decay would hold on to the start for
-  // 1 / (1 - decay) steps.
-  const double ema = std::min(config_.training.ema_decay, t / (t + 10));
-  return {static_cast<float>(learning_rate(config_, step_, steps_)),
-          static_cast<float>(1 - std::pow(o.beta1, t)),
-          static_cast<float>(std::sqrt(1 - std::pow(o.beta2, t))), static_cast<float>(ema)};
+std::unique_ptr<Trainer::Recorded> Trainer::record_update_alone() {
+  auto r = std::make_unique<Recorded>();
+  Graph g;
+  r->scalars = g.input({1, 1, 1, scalar_count}, DType::f32, "scalars", Kind::dense);
+  r->norm = record_update(g, config_, params_, optimizer_, r->scalars, loss_scale_value(g));
+  r->session = std::make_unique<Session>(g, session_options(config_));
+  return r;
+}
+
+Value Trainer::loss_scale_value(Graph& g) const {
+  if (!optimizer_.loss_scale) return {};
+  return g.external(optimizer_.loss_scale, 0, {1, 1, 1, loss_scale_count}, DType::f32,
+                    "loss_scale");
+}
+
+void Trainer::run(Recorded& r, const OptimizerScalars& scalars) {
+  r.session->write_dense(r.scalars, std::as_bytes(std::span(&scalars, 1)));
+  r.session->run();
+}
+
+double Trainer::add_gradients(const Images& images, const Tensor& labels) {
+  // Batch k of the step, from 0, has its share in the mean.
+  const auto k = static_cast<float>(gathered_++);
+  write_input(*training_->session, training_->input, images, labels);
+  run(*training_, {.ema_decay = k / (k + 1)});
+  return training_->session->scalar(training_->loss);
+}
+
+void Trainer::accumulate(const Images& images, const Tensor& labels) {
+  UNETD_CHECK(gathered_ + 1 < config_.training.accumulate, "batch ", gathered_ + 1, " of ",
+              config_.training.accumulate, " ends the step: call train()");
+  if (gathered_ == 0) copy(*params_.statistics(), *good_statistics_);
+  loss_sum_ += add_gradients(images, labels);
 }
 
 StepResult Trainer::train(const Images& images, const Tensor& labels) {
-  Session& session = *training_->session;
-  const OptimizerScalars now = scalars();
-  session.write_dense(training_->scalars, std::as_bytes(std::span(&now, 1)));
-  write_input(session, training_->input, images, labels);
-  session.run();
-  const std::vector<double> measured = session.scalars({training_->loss, training_->norm});
-  const StepResult result{measured[0], measured[1], now.learning_rate};
-  // A loss scale that starts too high, or grows too far, costs a few steps and not more.
-  constexpr int64_t most_left_out = 40;
-  left_out_ = std::isfinite(result.grad_norm) ? 0 : left_out_ + 1;
-  const int64_t allowed = optimizer_.loss_scale ? most_left_out : 0;
-  if (!std::isfinite(result.loss) || left_out_ > allowed) {
-    throw Error(str("step ", step_ + 1, ": loss ", result.loss, ", gradient norm ",
-                    result.grad_norm,
-                    "; lower optimizer.lr or look for extreme input values; "
-                    "UNETD_CHECK_NAN=1 names the operation they come from"));
+  OptimizerScalars now = optimizer_scalars(config_, step_);
+  now.learning_rate = static_cast<float>(rate_factor_ * learning_rate(config_, step_, steps_));
+  StepResult result{.learning_rate = now.learning_rate};
+  if (update_) {
+    UNETD_CHECK(gathered_ + 1 == config_.training.accumulate, "batch ", gathered_ + 1, " of ",
+                config_.training.accumulate, " is to end the step");
+    const double loss = loss_sum_ + add_gradients(images, labels);
+    result.loss = loss / static_cast<double>(std::exchange(gathered_, 0));
+    loss_sum_ = 0;
+    run(*update_, now);
+    result.grad_norm = update_->session->scalar(update_->norm);
+  } else {
+    copy(*params_.statistics(), *good_statistics_);
+    write_input(*training_->session, training_->input, images, labels);
+    run(*training_, now);
+    const auto measured = training_->session->scalars({training_->loss, training_->norm});
+    result.loss = measured[0];
+    result.grad_norm = measured[1];
   }
+  check_finite(result);
   ++step_;
   return result;
+}
+
+void Trainer::check_finite(StepResult& result) {
+  // A loss scale that starts too high, or grows too far, costs a few steps and not more.
+  constexpr int64_t most_left_out = 40;
+  result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
+  if (!result.skipped) {
+    left_out_ = 0;
+    return;
+  }
+  copy(*good_statistics_, *params_.statistics());
+  ++left_out_;
+  if (optimizer_.loss_scale && std::isfinite(result.loss) && left_out_ <= most_left_out) return;
+  const std::string problem = str("step ", step_ + 1, ": loss ", result.loss, ", gradient norm ",
+                                  result.grad_norm, "; ", first_not_finite());
+  const bool skips = config_.training.on_nan == Config::OnNan::skip;
+  if (!skips || left_out_ > most_left_out) {
+    throw Error(problem + "; lower optimizer.lr or look for extreme input values");
+  }
+  log_warning(problem, "; the batch is left out");
+}
+
+// The batch once more, node by node. It changes nothing: what it must not leave behind is put back.
+std::string Trainer::first_not_finite() {
+  const LossScale scale = loss_scale();
+  training_->session->set_check_nan(true);
+  std::string found = "every node of its last batch is finite";
+  try {
+    training_->session->run();
+  } catch (const Error& e) {
+    found = str("first in ", e.what());
+  }
+  training_->session->set_check_nan(false);
+  set_loss_scale(scale);
+  copy(*good_statistics_, *params_.statistics());
+  return found;
 }
 
 Trainer::Recorded& Trainer::evaluation(const Images& images) {

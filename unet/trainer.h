@@ -1,33 +1,24 @@
-// Training: one recorded step (forward, loss, backward, clipping, AdamW, moving average) that is
-// replayed for every batch, and evaluation on the same parameters.
+// Training: one recorded step (forward, loss, backward, clipping, optimiser, moving average) that
+// is replayed for every batch, and evaluation on the same parameters.
 #pragma once
 
 #include "engine/autograd/session.h"
-#include "engine/op/optimizer.h"
 #include "unet/config.h"
 #include "unet/confusion_counter.h"
 #include "unet/input.h"
 #include "unet/model.h"
+#include "unet/optimizer.h"
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace unetd {
 
-// The state of AdamW and of the moving average: flat buffers in the layout of Params::values() and
-// statistics(). The averages are null without training.ema_decay. Statistics of batch norm are
-// averaged along: those of single batches do not fit averaged filters, and jump.
-struct OptimizerState {
-  std::shared_ptr<Buffer> m, v;
-  std::shared_ptr<Buffer> average, average_statistics;
-  std::shared_ptr<Buffer> loss_scale;  // a LossScale, for f16 only
-};
-
-// A step in f16 whose gradient overflowed changes no parameter: its norm is not finite, and the
-// next one has half the loss scale.
 struct StepResult {
   double loss = 0, grad_norm = 0, learning_rate = 0;
+  bool skipped = false;  // something was not finite, and no parameter has changed
 };
 
 class Trainer {
@@ -40,9 +31,16 @@ class Trainer {
           std::span<const std::vector<float>> loss_weights, std::optional<DType> raw = {});
 
   // One optimiser step. labels: u8 (n, h, w, 1), 255 ignored, turned along with raw images.
-  // Throws Error when loss or gradient are not finite, naming the step; the parameters are then
-  // those before it. In f16 only when the gradient stays so however small the loss scale becomes.
+  // A step whose loss or gradient is not finite changes neither parameters nor statistics. In f16
+  // its loss scale is halved, and that is all unless it happens too often in a row; otherwise
+  // training.on_nan says whether it throws Error or is reported and left out. Both name the step
+  // and the node that was first not finite.
   StepResult train(const Images& images, const Tensor& labels);
+  // With training.accumulate = k, k - 1 calls go before each train(), which then steps by the mean
+  // gradient of all k batches and returns their mean loss.
+  void accumulate(const Images& images, const Tensor& labels);
+  // Multiplies the learning rate from now on: for a schedule that follows the scores.
+  void set_rate_factor(double factor) { rate_factor_ = factor; }
 
   // Counts the predictions for a batch of any size on the device, and returns the loss over its
   // valid pixels, without weights of classes. Uses the moving average of the parameters where there
@@ -65,7 +63,7 @@ class Trainer {
   LossScale loss_scale() const;
   void set_loss_scale(const LossScale& state);
   // After the parameters were set from outside: the average starts from them.
-  void restart_average();
+  void restart_average() const { optimizer_.restart_average(params_); }
   Session& session() { return *training_->session; }
   const Session& session() const { return *training_->session; }
 
@@ -80,7 +78,12 @@ class Trainer {
   };
   std::unique_ptr<Recorded> record_training(Shape batch, std::optional<DType> raw);
   Recorded& evaluation(const Images& images);
-  OptimizerScalars scalars() const;
+  std::unique_ptr<Recorded> record_update_alone();
+  Value loss_scale_value(Graph& g) const;
+  void run(Recorded& r, const OptimizerScalars& scalars);
+  double add_gradients(const Images& images, const Tensor& labels);
+  void check_finite(StepResult& result);
+  std::string first_not_finite();
 
   Config config_;
   UNetConfig model_;
@@ -91,7 +94,10 @@ class Trainer {
   ConfusionCounter counter_;
   int64_t step_ = 0, steps_;
   int64_t left_out_ = 0;  // steps in a row
-  std::unique_ptr<Recorded> training_, evaluation_;
+  int64_t gathered_ = 0;  // batches of the step in progress
+  double loss_sum_ = 0, rate_factor_ = 1;
+  std::shared_ptr<Buffer> good_statistics_;  // as they were before the step in progress
+  std::unique_ptr<Recorded> training_, update_, evaluation_;
 };
 
 }  // namespace unetd

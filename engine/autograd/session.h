@@ -76,10 +76,12 @@ class Session {
   std::vector<NodeReport> report() const;
   // Switching it on begins at zero.
   void set_profiling(bool on);
+  // While it is on, run() throws Error naming the first node whose result is not finite.
+  void set_check_nan(bool on) { debugging_.check_nan = on; }
 
  private:
   struct Step;
-  struct Debugging {  // switches from the environment
+  struct Debugging {  // at first as the environment says
     bool sync = false, check_nan = false;
   };
   void bind_memory(const NodeList& list, const MemoryPlan& plan, bool separate);

@@ -3,6 +3,8 @@
 
 #include "engine/op/registry.h"
 
+#include <algorithm>
+
 namespace unetd {
 
 // norm = sqrt(sum of x^2), accumulated in f64 in a fixed order. norm: one f32 (f64 in f64
@@ -75,31 +77,75 @@ struct GradientFactor {
 };
 inline constexpr float largest_loss_scale = 0x1p24F, smallest_loss_scale = 0x1p-14F;
 
-// AdamW with decoupled weight decay (Loshchilov and Hutter, 2019), in place:
-//   g = grad * factor           a factor that is NaN leaves everything as it is
-//   p = p * (1 - lr * weight_decay)
+inline constexpr int most_states = 3;
+// The buffers of every optimiser, its state in the order of its problem's comment; null where a
+// problem has less.
+struct UpdateBuffers {
+  const void* grad;
+  const OptimizerScalars* scalars;
+  const void* factor;  // one number, from GradientFactor; NaN leaves everything as it is
+  void* param;
+  void* state[most_states];
+};
+inline UpdateBuffers bind_update(In in, Out out) {
+  UpdateBuffers b{in[0], static_cast<const OptimizerScalars*>(in[1]), in[2], out[0], {}};
+  std::copy(out.begin() + 1, out.end(), b.state);
+  return b;
+}
+
+// AdamW (Loshchilov and Hutter, 2019), in place, with states m, v and, for amsgrad (Reddi et al.,
+// 2018), the largest v so far:
+//   g = grad * factor;   p = p * (1 - lr * weight_decay)
 //   m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
+//   largest = max(largest, v), which stands for v in the next line
 //   p = p - lr / bias_correction1 * m / (sqrt(v) / bias_correction2_sqrt + eps)
+// With `coupled` it is Adam (Kingma and Ba, 2015): g = grad * factor + weight_decay * p instead.
 struct AdamW {
   static constexpr const char* name = "adamw";
   int64_t count = 0;
   float beta1 = 0.9F, beta2 = 0.999F, eps = 1e-8F, weight_decay = 0.01F;
+  bool coupled = false, amsgrad = false;
   DType dtype = DType::f32;
 
   bool operator==(const AdamW&) const = default;
-  struct Buffers {
-    const void* grad;
-    const OptimizerScalars* scalars;
-    const void* factor;  // one number, from GradientFactor
-    void *param, *m, *v;
-  };
-  Buffers bind(In in, Out out) const {
-    return {in[0], static_cast<const OptimizerScalars*>(in[1]), in[2], out[0], out[1], out[2]};
-  }
+  using Buffers = UpdateBuffers;
+  Buffers bind(In in, Out out) const { return bind_update(in, out); }
+};
+
+// Stochastic gradient descent, in place, with the velocity u as state (none if momentum is 0):
+//   g = grad * factor + weight_decay * p
+//   u = momentum * u + g
+//   p = p - lr * u,  with Nesterov's momentum (Sutskever et al., 2013)  p - lr * (g + momentum * u)
+struct Sgd {
+  static constexpr const char* name = "sgd";
+  int64_t count = 0;
+  float momentum = 0, weight_decay = 0;
+  bool nesterov = false;
+  DType dtype = DType::f32;
+
+  bool operator==(const Sgd&) const = default;
+  using Buffers = UpdateBuffers;
+  Buffers bind(In in, Out out) const { return bind_update(in, out); }
+};
+
+// RMSprop (Tieleman and Hinton, 2012), in place, with states v and, unless momentum is 0, the
+// velocity u:
+//   g = grad * factor + weight_decay * p
+//   v = alpha v + (1 - alpha) g^2
+//   u = momentum * u + g / (sqrt(v) + eps);   p = p - lr * u
+struct RmsProp {
+  static constexpr const char* name = "rmsprop";
+  int64_t count = 0;
+  float alpha = 0.99F, eps = 1e-8F, momentum = 0, weight_decay = 0;
+  DType dtype = DType::f32;
+
+  bool operator==(const RmsProp&) const = default;
+  using Buffers = UpdateBuffers;
+  Buffers bind(In in, Out out) const { return bind_update(in, out); }
 };
 
 // Exponential moving average of the parameters: average = d * average + (1 - d) * param, in place,
-// with d = scalars.ema_decay.
+// with d = scalars.ema_decay. Where d is 0 the old average has no say, be it finite or not.
 struct Ema {
   static constexpr const char* name = "ema";
   int64_t count = 0;

@@ -1,7 +1,8 @@
-// The optimiser on flat buffers, memory bound: AdamW reads 4 arrays and writes 3 in one pass.
+// The optimisers on flat buffers, memory bound: AdamW reads 4 arrays and writes 3 in one pass.
 #include "engine/op/optimizer.h"
 
 #include "engine/base/threads.h"
+#include "kernels/common/update_rules.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/isa.h"
 
@@ -40,26 +41,30 @@ struct Norm final : Kernel<GlobalNorm> {
   GlobalNorm p_;
 };
 
-void adamw(const AdamW& p, const AdamW::Buffers& b) {
-  const float factor = *static_cast<const float*>(b.factor);
+template <class P>
+void update(const P& p, const UpdateBuffers& buffers) {
+  const float factor = *static_cast<const float*>(buffers.factor);
   if (std::isnan(factor)) return;
-  const OptimizerScalars s = *b.scalars;
-  const float decay = 1 - s.learning_rate * p.weight_decay;
-  const float rate = s.learning_rate / s.bias_correction1, inverse = 1 / s.bias_correction2_sqrt;
-  const float beta1 = p.beta1, beta2 = p.beta2, eps = p.eps;
-  const float* __restrict grad = static_cast<const float*>(b.grad);
-  float* __restrict param = static_cast<float*>(b.param);
-  float* __restrict m = static_cast<float*>(b.m);
-  float* __restrict v = static_cast<float*>(b.v);
-  parallel_chunks(p.count, grain, [=](int64_t begin, int64_t end) {
+  const float* __restrict grad = static_cast<const float*>(buffers.grad);
+  float* __restrict param = static_cast<float*>(buffers.param);
+  const auto state = [&](int k) { return static_cast<float*>(buffers.state[k]); };
+  float *const first = state(0), *const second = state(1), *const third = state(2);
+  with_rule(p, [&]<class Rule>() {
+    const Rule rule(p, *buffers.scalars);
+    parallel_chunks(p.count, grain, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) {
-      const float g = grad[i] * factor;
-      const float mi = beta1 * m[i] + (1 - beta1) * g, vi = beta2 * v[i] + (1 - beta2) * g * g;
-      m[i] = mi;
-      v[i] = vi;
-      param[i] = param[i] * decay - rate * mi / (std::sqrt(vi) * inverse + eps);
-    }
+      for (int64_t i = begin; i < end; ++i) {
+        float value = param[i], a = 0, b = 0, c = 0;
+        if constexpr (Rule::states > 0) a = first[i];
+        if constexpr (Rule::states > 1) b = second[i];
+        if constexpr (Rule::states > 2) c = third[i];
+        rule(grad[i] * factor, value, a, b, c);
+        param[i] = value;
+        if constexpr (Rule::states > 0) first[i] = a;
+        if constexpr (Rule::states > 1) second[i] = b;
+        if constexpr (Rule::states > 2) third[i] = c;
+      }
+    });
   });
 }
 
@@ -69,7 +74,8 @@ void ema(const Ema& p, const Ema::Buffers& b) {
   float* __restrict average = static_cast<float*>(b.average);
   parallel_chunks(p.count, grain, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) average[i] = d * average[i] + (1 - d) * param[i];
+    for (int64_t i = begin; i < end; ++i)
+      average[i] = (d == 0 ? 0 : d * average[i]) + (1 - d) * param[i];
   });
 }
 
@@ -78,7 +84,9 @@ void ema(const Ema& p, const Ema::Buffers& b) {
 void register_optimizer() {
   const auto cpu = DeviceType::cpu;
   add_kernel<GlobalNorm, Norm>(cpu, isa_name, f32_only);
-  add_function<adamw, AdamW>(cpu, isa_name, f32_only);
+  add_function<update<AdamW>, AdamW>(cpu, isa_name, f32_only);
+  add_function<update<Sgd>, Sgd>(cpu, isa_name, f32_only);
+  add_function<update<RmsProp>, RmsProp>(cpu, isa_name, f32_only);
   add_function<ema, Ema>(cpu, isa_name, f32_only);
 }
 

@@ -1,7 +1,8 @@
-// The optimiser on flat buffers. The norm reads every element once, AdamW reads 4 arrays and writes
-// 3 in one pass, the moving average reads 2 and writes 1. A thread has 16 bytes of each array, or
-// one element where an array begins between two such.
+// The optimisers on flat buffers. The norm reads every element once, AdamW reads 4 arrays and
+// writes 3 in one pass, the moving average reads 2 and writes 1. A thread has 16 bytes of each
+// array, or one element where an array begins between two such.
 #include "engine/op/optimizer.h"
+#include "kernels/common/update_rules.h"
 #include "kernels/cuda/flat.h"
 #include "kernels/cuda/reduce.h"
 
@@ -95,57 +96,59 @@ void gradient_factor(const GradientFactor& p, const GradientFactor::Buffers& b,
 
 // --- steps ---------------------------------------------------------------------------------------
 
-struct AdamWArrays {
+struct UpdateArrays {
   const float* grad;
-  float *param, *m, *v;
+  float *param, *state[most_states];
 };
-template <int N>
-SIMT_DEVICE void step(const AdamW& p, const OptimizerScalars& s, float factor, const AdamWArrays& b,
-                      int64_t i) {
-  const float decay = 1 - s.learning_rate * p.weight_decay;
-  const float rate = s.learning_rate / s.bias_correction1, inverse = 1 / s.bias_correction2_sqrt;
+template <int N, class Rule>
+SIMT_DEVICE void step(const Rule& rule, float factor, const UpdateArrays& b, int64_t i) {
   const Floats<N> grad = load_floats<N>(b.grad + i);
-  Floats<N> param = load_floats<N>(b.param + i), m = load_floats<N>(b.m + i),
-            v = load_floats<N>(b.v + i);
+  Floats<N> param = load_floats<N>(b.param + i), state[most_states];
+  SIMT_UNROLL
+  for (int s = 0; s < Rule::states; ++s) state[s] = load_floats<N>(b.state[s] + i);
   SIMT_UNROLL
   for (int k = 0; k < N; ++k) {
-    const float g = grad.v[k] * factor;
-    m.v[k] = p.beta1 * m.v[k] + (1 - p.beta1) * g;
-    v.v[k] = p.beta2 * v.v[k] + (1 - p.beta2) * g * g;
-    param.v[k] = param.v[k] * decay - rate * m.v[k] / (sqrtf(v.v[k]) * inverse + p.eps);
+    float unused = 0;
+    const auto kept = [&](int s) -> float& { return s < Rule::states ? state[s].v[k] : unused; };
+    rule(grad.v[k] * factor, param.v[k], kept(0), kept(1), kept(2));
   }
   store_floats(b.param + i, param);
-  store_floats(b.m + i, m);
-  store_floats(b.v + i, v);
+  SIMT_UNROLL
+  for (int s = 0; s < Rule::states; ++s) store_floats(b.state[s] + i, state[s]);
 }
 
-template <int N>
+template <int N, class Rule, class P>
 __global__ void __launch_bounds__(block_threads)
-    adamw_kernel(AdamW p, const OptimizerScalars* __restrict__ scalars,
-                 const float* __restrict__ factor, AdamWArrays b) {
+    update_kernel(P p, const OptimizerScalars* __restrict__ scalars,
+                  const float* __restrict__ factor, UpdateArrays b) {
   const int64_t first = (int64_t{blockIdx.x} * block_threads + threadIdx.x) * N;
   if (*factor != *factor) return;
-  if (first + N <= p.count) return step<N>(p, *scalars, *factor, b, first);
-  for (int64_t i = first; i < p.count; ++i) step<1>(p, *scalars, *factor, b, i);
+  const Rule rule(p, *scalars);
+  if (first + N <= p.count) return step<N>(rule, *factor, b, first);
+  for (int64_t i = first; i < p.count; ++i) step<1>(rule, *factor, b, i);
 }
 
-void adamw(const AdamW& p, const AdamW::Buffers& b, const Stream& stream) {
-  const AdamWArrays arrays{static_cast<const float*>(b.grad), static_cast<float*>(b.param),
-                           static_cast<float*>(b.m), static_cast<float*>(b.v)};
-  const auto launch = [&]<int N>(Pack<float, N>) {
-    const unsigned blocks = simt::blocks_for((p.count + N - 1) / N, block_threads);
-    simt::launch(adamw_kernel<N>, Dim{blocks}, Dim{block_threads}, 0, stream, p, b.scalars,
-                 static_cast<const float*>(b.factor), arrays);
-  };
-  if (aligned16({b.grad, b.param, b.m, b.v})) return launch(Pack<float>{});
-  launch(Pack<float, 1>{});
+template <class P>
+void update(const P& p, const UpdateBuffers& b, const Stream& stream) {
+  UpdateArrays arrays{static_cast<const float*>(b.grad), static_cast<float*>(b.param), {}};
+  for (int s = 0; s < most_states; ++s) arrays.state[s] = static_cast<float*>(b.state[s]);
+  with_rule(p, [&]<class Rule>() {
+    const auto launch = [&]<int N>(Pack<float, N>) {
+      const unsigned blocks = simt::blocks_for((p.count + N - 1) / N, block_threads);
+      simt::launch(update_kernel<N, Rule, P>, Dim{blocks}, Dim{block_threads}, 0, stream, p,
+                   b.scalars, static_cast<const float*>(b.factor), arrays);
+    };
+    if (aligned16({b.grad, b.param, b.state[0], b.state[1], b.state[2]}))
+      return launch(Pack<float>{});
+    launch(Pack<float, 1>{});
+  });
 }
 
 struct Average {
   const OptimizerScalars* scalars;
   SIMT_DEVICE float operator()(float average, float param) const {
     const float d = scalars->ema_decay;
-    return d * average + (1 - d) * param;
+    return (d == 0 ? 0 : d * average) + (1 - d) * param;
   }
 };
 void ema(const Ema& p, const Ema::Buffers& b, const Stream& stream) {
@@ -160,7 +163,9 @@ void register_optimizer() {
   add<Norm, GlobalNorm>(only_f32);
   add<scale_gradient, ScaleGradient>(only_f32);
   add<gradient_factor, GradientFactor>(only_f32);
-  add<adamw, AdamW>(only_f32);
+  add<update<AdamW>, AdamW>(only_f32);
+  add<update<Sgd>, Sgd>(only_f32);
+  add<update<RmsProp>, RmsProp>(only_f32);
   add<ema, Ema>(only_f32);
 }
 

@@ -2,6 +2,7 @@
 
 #include "kernels/ref/ref.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -44,24 +45,62 @@ void gradient_factor(const GradientFactor& p, const GradientFactor::Buffers& b) 
   });
 }
 
-void adamw(const AdamW& p, const AdamW::Buffers& b) {
+// Calls step(gradient, parameter, state) for each element, in f64; what it leaves in both is
+// stored.
+template <class P, class Step>
+void update(const P& p, const UpdateBuffers& b, Step&& step) {
   with_type(p.dtype, [&]<class T>(T) {
-    const OptimizerScalars& at = *b.scalars;
-    const double rate = at.learning_rate, beta1 = p.beta1, beta2 = p.beta2;
     const double factor = *static_cast<const T*>(b.factor);
     if (std::isnan(factor)) return;
     const T* grad = static_cast<const T*>(b.grad);
-    T *param = static_cast<T*>(b.param), *m = static_cast<T*>(b.m), *v = static_cast<T*>(b.v);
+    T* param = static_cast<T*>(b.param);
     parallel_for(p.count, [&](int64_t i) {
-      const double g = grad[i] * factor;
-      const double first = beta1 * m[i] + (1 - beta1) * g;
-      const double second = beta2 * v[i] + (1 - beta2) * g * g;
-      const double decayed = param[i] * (1 - rate * p.weight_decay);
-      const double root = std::sqrt(second) / at.bias_correction2_sqrt + p.eps;
-      m[i] = static_cast<T>(first);
-      v[i] = static_cast<T>(second);
-      param[i] = static_cast<T>(decayed - rate / at.bias_correction1 * first / root);
+      double value = param[i], state[most_states] = {};
+      const auto stored = [&](int k) { return static_cast<T*>(b.state[k]); };
+      for (int k = 0; k < most_states; ++k)
+        if (stored(k) != nullptr) state[k] = stored(k)[i];
+      step(grad[i] * factor, value, state);
+      param[i] = static_cast<T>(value);
+      for (int k = 0; k < most_states; ++k)
+        if (stored(k) != nullptr) stored(k)[i] = static_cast<T>(state[k]);
     });
+  });
+}
+
+void adamw(const AdamW& p, const UpdateBuffers& b) {
+  const OptimizerScalars& at = *b.scalars;
+  const double rate = at.learning_rate, beta1 = p.beta1, beta2 = p.beta2, decay = p.weight_decay;
+  update(p, b, [&](double g, double& param, double* state) {
+    double &m = state[0], &v = state[1], &largest = state[2];
+    if (p.coupled) {
+      g += decay * param;
+    } else {
+      param *= 1 - rate * decay;
+    }
+    m = beta1 * m + (1 - beta1) * g;
+    v = beta2 * v + (1 - beta2) * g * g;
+    largest = std::max(largest, v);
+    const double root = std::sqrt(p.amsgrad ? largest : v) / at.bias_correction2_sqrt + p.eps;
+    param -= rate / at.bias_correction1 * m / root;
+  });
+}
+
+void sgd(const Sgd& p, const UpdateBuffers& b) {
+  const double rate = b.scalars->learning_rate, momentum = p.momentum, decay = p.weight_decay;
+  update(p, b, [&](double g, double& param, double* state) {
+    g += decay * param;
+    state[0] = momentum * state[0] + g;
+    param -= rate * (p.nesterov ? g + momentum * state[0] : state[0]);
+  });
+}
+
+void rmsprop(const RmsProp& p, const UpdateBuffers& b) {
+  const double rate = b.scalars->learning_rate, alpha = p.alpha, decay = p.weight_decay;
+  update(p, b, [&](double g, double& param, double* state) {
+    g += decay * param;
+    state[0] = alpha * state[0] + (1 - alpha) * g * g;
+    state[1] = p.momentum * state[1] + g / (std::sqrt(state[0]) + p.eps);
+    param -= rate * state[1];
   });
 }
 
@@ -71,7 +110,8 @@ void ema(const Ema& p, const Ema::Buffers& b) {
     const T* param = static_cast<const T*>(b.param);
     T* average = static_cast<T*>(b.average);
     parallel_for(p.count, [&](int64_t i) {
-      average[i] = static_cast<T>(d * average[i] + (1 - d) * param[i]);
+      const double kept = d == 0 ? 0 : d * average[i];
+      average[i] = static_cast<T>(kept + (1 - d) * param[i]);
     });
   });
 }
@@ -83,6 +123,8 @@ void register_optimizer() {
   add<scale_gradient, ScaleGradient>();
   add<gradient_factor, GradientFactor>();
   add<adamw, AdamW>();
+  add<sgd, Sgd>();
+  add<rmsprop, RmsProp>();
   add<ema, Ema>();
 }
 

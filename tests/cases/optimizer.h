@@ -28,13 +28,32 @@ inline Signature describe(const GlobalNorm& p) {
   s.out[0].reduction = p.count;
   return s;
 }
-inline Signature describe(const AdamW& p) {
+// An optimiser's buffers with the states named; v, a mean of squares, is not negative.
+template <class P>
+Signature describe_update(const P& p, std::initializer_list<const char*> states) {
   // Few numbers of elements leave the step out.
   const double factor = p.count == 15 ? std::nan("") : 0.25;
-  return {
+  Signature s{
       {flat("grad", p.count, p.dtype), scalars_spec(), flat("factor", 1, p.dtype, list({factor}))},
-      {flat("param", p.count, p.dtype, {}, true), flat("m", p.count, p.dtype, {}, true),
-       flat("v", p.count, p.dtype, uniform(0.01, 1), true)}};
+      {flat("param", p.count, p.dtype, {}, true)}};
+  for (const std::string name : states) {
+    const bool squares = name == "v" || name == "largest";
+    s.out.push_back(
+        flat(name.c_str(), p.count, p.dtype, squares ? uniform(0.01, 1) : Fill{}, true));
+  }
+  return s;
+}
+inline Signature describe(const AdamW& p) {
+  if (p.amsgrad) return describe_update(p, {"m", "v", "largest"});
+  return describe_update(p, {"m", "v"});
+}
+inline Signature describe(const Sgd& p) {
+  if (p.momentum == 0) return describe_update(p, {});
+  return describe_update(p, {"velocity"});
+}
+inline Signature describe(const RmsProp& p) {
+  if (p.momentum == 0) return describe_update(p, {"v"});
+  return describe_update(p, {"v", "velocity"});
 }
 // LossScale as two floats, in the order of its members.
 inline BufferSpec loss_scale_spec(double scale, double good_steps, bool in_place) {
@@ -72,6 +91,29 @@ template <>
 inline Cases<AdamW> cases<AdamW>() {
   Cases<AdamW> all = flat_cases<AdamW>();
   all.test.push_back({.count = 1000, .weight_decay = 0});
+  all.test.push_back({.count = 1000, .weight_decay = 0.1F, .coupled = true});
+  all.test.push_back({.count = 1000, .amsgrad = true});
+  all.test.push_back({.count = 15, .amsgrad = true});
+  return all;
+}
+template <>
+inline Cases<Sgd> cases<Sgd>() {
+  Cases<Sgd> all = flat_cases<Sgd>();
+  for (const bool nesterov : {false, true}) {
+    all.test.push_back({.count = 1000, .momentum = 0.9F, .nesterov = nesterov});
+    all.test.push_back(
+        {.count = 1000, .momentum = 0.9F, .weight_decay = 0.1F, .nesterov = nesterov});
+  }
+  all.perf = {{.count = flat_perf_counts().front(), .momentum = 0.9F}};
+  return all;
+}
+template <>
+inline Cases<RmsProp> cases<RmsProp>() {
+  Cases<RmsProp> all = flat_cases<RmsProp>();
+  for (const float momentum : {0.F, 0.9F}) {
+    all.test.push_back({.count = 1000, .momentum = momentum, .weight_decay = 0.1F});
+  }
+  all.perf = {{.count = flat_perf_counts().front(), .momentum = 0.9F}};
   return all;
 }
 template <>

@@ -54,6 +54,9 @@ class FixtureCase {
   bool has(const std::string& tensor) const { return file_->contains(key(tensor)); }
   Shape shape(const std::string& tensor) const { return shape_of(file_->info(key(tensor))); }
   Tensor tensor(const std::string& tensor) const { return load_tensor(*file_, key(tensor)); }
+  bool has_number(const std::string& attribute) const {
+    return file_->metadata().contains(key(attribute));
+  }
   double number(const std::string& attribute) const { return load_number(*file_, key(attribute)); }
   float single(const std::string& attribute) const { return static_cast<float>(number(attribute)); }
   int64_t integer(const std::string& attribute) const {

@@ -1,6 +1,7 @@
 #include "tools/report/history.h"
 
 #include "tools/report/html.h"
+#include "unet/schedule.h"
 
 #include <algorithm>
 #include <sstream>
@@ -11,8 +12,9 @@ namespace unetd::report {
 
 using nlohmann::ordered_json;
 
-History::History(const std::string& metrics, const std::vector<io::ClassInfo>& classes)
-    : iou_{{"mean", "currentColor", {}}}, best_(std::make_unique<ordered_json>()) {
+History::History(const std::string& metrics, const std::vector<io::ClassInfo>& classes,
+                 Config::Judge judge)
+    : judge_(judge), iou_{{"mean", "currentColor", {}}}, best_(std::make_unique<ordered_json>()) {
   for (const io::ClassInfo& c : classes) iou_.push_back({c.name, c.color, {}});
   std::istringstream lines(metrics);
   for (std::string text; std::getline(lines, text);) {
@@ -23,6 +25,7 @@ History::History(const std::string& metrics, const std::vector<io::ClassInfo>& c
       add_validation(step, line);
       continue;
     }
+    if (line.contains("skipped")) continue;
     loss_.emplace_back(step, line["loss"]);
     learning_rate_.emplace_back(step, line["learning_rate"]);
     grad_norm_.emplace_back(step, line["grad_norm"]);
@@ -40,8 +43,15 @@ void History::add_validation(double step, const ordered_json& line) {
   };
   add(iou_[0], valid["mean_iou"]);
   for (size_t c = 1; c < iou_.size(); ++c) add(iou_[c], valid["classes"][c - 1]["iou"]);
-  if (!valid["mean_iou"].is_number()) return;
-  if (best_->is_null() || valid["mean_iou"] > (*best_)["valid"]["mean_iou"]) *best_ = line;
+  if (beats_best(line)) *best_ = line;
+}
+
+bool History::beats_best(const ordered_json& line) const {
+  const auto score = [&](const ordered_json& of) {
+    return judge_ == Config::Judge::loss ? of["valid_loss"] : of["valid"]["mean_iou"];
+  };
+  if (!score(line).is_number()) return false;
+  return best_->is_null() || better(judge_, score(line), score(*best_));
 }
 
 std::string History::curves_section() const {

@@ -22,7 +22,7 @@ std::string digits(const ordered_json& score) { return score.is_number() ? fixed
 }  // namespace
 
 void write_report(const std::filesystem::path& file, const TrainingReport& r) {
-  const History history(r.metrics, r.data.classes);
+  const History history(r.metrics, r.data.classes, r.judge);
   const ordered_json& best = history.best();
   Facts head;
   std::string scores;

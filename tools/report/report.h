@@ -14,8 +14,9 @@
 namespace unetd::report {
 
 struct TrainingReport {
-  std::string metrics;  // the text of metrics.jsonl
-  std::string config;   // YAML
+  std::string metrics;                            // the text of metrics.jsonl
+  std::string config;                             // YAML
+  Config::Judge judge = Config::Judge::mean_iou;  // of the best validation
   const io::StoreSchema& data;
   UNetConfig model;
   std::vector<Session::NodeReport> nodes;  // of the training step
