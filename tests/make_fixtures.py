@@ -320,6 +320,38 @@ def cross_entropy():
     f.save()
 
 
+def focal(z, labels, weights, gamma, sigmoid):
+    """Focal loss in both forms, over the pixels with a label, as the means of the plain ones are."""
+    valid = labels != IGNORE
+    c = z.shape[1]
+    z, t = z.permute(0, 2, 3, 1)[valid], labels[valid]
+    w = torch.ones(c, dtype=z.dtype) if weights is None else weights
+    if sigmoid:
+        hit = t[:, None] == torch.arange(c)
+        away = torch.where(hit, -z, z)
+        loss = away.sigmoid() ** gamma * F.softplus(away)
+        return (torch.where(hit, w, torch.ones_like(w)) * loss).mean()
+    p = z.softmax(1).gather(1, t[:, None])[:, 0]
+    return (w[t] * (1 - p) ** gamma * -p.log()).sum() / w[t].sum()
+
+
+def focal_loss():
+    f = Fixture("focal_loss", 29)
+    for case, c, gamma, ignored, class_weights, sigmoid in [
+        ("softmax", 3, 2.0, 0.0, None, False),
+        ("softmax_weights", 4, 2.0, 0.25, [0.25, 1.5, 3.0, 0.7], False),
+        ("softmax_half", 5, 0.5, 0.1, None, False),
+        ("sigmoid", 3, 2.0, 0.2, None, True),
+        ("sigmoid_weights", 4, 1.5, 0.1, [2.0, 0.5, 1.0, 9.0], True),
+    ]:  # fmt: skip
+        logits, labels = 2 * f.randn(2, c, 5, 4), f.labels(2, 5, 4, c, ignored)
+        loss = lambda z, w: focal(z, labels, w, gamma, sigmoid)
+        weights = None if class_weights is None else torch.tensor(class_weights)
+        add_loss(f, case, loss, logits, labels, weights, "pos_weight" if sigmoid else "weights",
+                 gamma=gamma, sigmoid=sigmoid)  # fmt: skip
+    f.save()
+
+
 def classify():
     """Classes and a confusion matrix that begins with counts; a single channel is a logit."""
     f = Fixture("classify", 28)
@@ -484,7 +516,7 @@ def main():
     torch.use_deterministic_algorithms(True)
     makers = [
         conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, upsample2x,
-        shape_ops, bce_with_logits, cross_entropy, tversky_loss, classify, optimizers,
+        shape_ops, bce_with_logits, cross_entropy, tversky_loss, focal_loss, classify, optimizers,
         clip_grad_norm, schedules,
     ]  # fmt: skip
     wanted = sys.argv[1:] or [m.__name__ for m in makers]

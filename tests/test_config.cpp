@@ -131,7 +131,7 @@ TEST_CASE("values are checked against type, range and choices", "[config]") {
   CHECK(rejected("model.preset=unet"));
   CHECK(rejected("loss.class_weights=[1, -2]"));
   CHECK(rejected("loss.class_weights=[]"));
-  CHECK(rejected("loss.pos_weight=inverse"));
+  CHECK(rejected("loss.pos_weight=effective_number"));
   CHECK(rejected("loss.type="));
   CHECK(rejected("loss.type=dice +"));
   CHECK(rejected("loss.type=0 dice"));

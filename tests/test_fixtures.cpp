@@ -169,6 +169,15 @@ TEST_CASE("fixtures: losses", "[ops]") {
   for (const FixtureCase& f : fixture_cases("bce_with_logits")) {
     check(BceWithLogits{.logits = f.shape("logits"), .weighted = f.has("pos_weight")}, f);
   }
+  for (const FixtureCase& f : fixture_cases("focal_loss")) {
+    const Shape logits = f.shape("logits");
+    const float gamma = f.single("gamma");
+    if (f.integer("sigmoid") != 0) {
+      check(BceWithLogits{.logits = logits, .weighted = f.has("pos_weight"), .gamma = gamma}, f);
+    } else {
+      check(CrossEntropy{.logits = logits, .weighted = f.has("weights"), .gamma = gamma}, f);
+    }
+  }
   for (const FixtureCase& f : fixture_cases("tversky_loss")) {
     check(TverskyLoss{.logits = f.shape("logits"),
                       .weighted = f.has("weights"),

@@ -175,10 +175,10 @@ GradCase loss_case(const char* name, const Loss& loss, int64_t channels, bool we
   return c;
 }
 
-using PlainLoss = Value (*)(Graph&, Value, Value, Value, const LossOptions&);
-Loss plain(PlainLoss loss) {
+using PlainLoss = Value (*)(Graph&, Value, Value, Value, const LossOptions&, float);
+Loss plain(PlainLoss loss, float gamma = 0) {
   return [=](Graph& g, Value logits, Value labels, Value weights) {
-    return loss(g, logits, labels, weights, {});
+    return loss(g, logits, labels, weights, {}, gamma);
   };
 }
 Loss tversky(Activation activation) {
@@ -313,10 +313,12 @@ TEST_CASE("gradients of losses", "[grads]") {
   for (const bool weighted : {false, true}) {
     for (const int64_t channels : {4, 17}) {
       check(loss_case("cross_entropy", plain(cross_entropy), channels, weighted));
+      check(loss_case("focal cross_entropy", plain(cross_entropy, 1.5F), channels, weighted));
       check(loss_case("tversky_loss", tversky(Activation::softmax), channels, weighted));
     }
     for (const int64_t channels : {1, 4}) {
       check(loss_case("bce_with_logits", plain(bce_with_logits), channels, weighted));
+      check(loss_case("focal bce_with_logits", plain(bce_with_logits, 2), channels, weighted));
       check(loss_case("tversky_loss by sigmoid", tversky(Activation::sigmoid), channels, weighted));
     }
   }

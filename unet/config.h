@@ -36,7 +36,7 @@ struct Config {
   enum class Tta : uint8_t { none, flips, d4 };
   enum class Emit : uint8_t { classes, probabilities, logits };
   enum class Precision : uint8_t { f32, bf16, f16 };
-  enum class Weighting : uint8_t { none, inverse, inverse_sqrt, list };
+  enum class Weighting : uint8_t { none, inverse, inverse_sqrt, effective_number, list };
 
   // One weight per class: none (all 1), from the class shares of the training data, or given.
   struct Weights {
@@ -83,7 +83,9 @@ struct Config {
     Weights pos_weight;                  // bce; none or list
     Weights overlap_weights;             // dice and tversky
     double tversky_alpha = 0.3, tversky_beta = 0.7;
-    double smooth = 1;  // dice and tversky
+    double smooth = 1;              // dice and tversky
+    double focal_gamma = 0;         // cross_entropy and bce
+    double effective_beta = 0.999;  // of the weighting by effective numbers
 
     bool has(LossType type) const {
       return std::ranges::any_of(terms, [=](const LossTerm& t) { return t.type == type; });

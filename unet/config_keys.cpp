@@ -275,18 +275,25 @@ std::vector<Key> optimisation_keys() {
           "the overlap with the labels in the whole batch, alone or in a sum, each term with a "
           "factor of up to 1000 before it"),
       weights("loss.class_weights", UNETD_MEMBER(loss.class_weights),
-              {"none", "inverse", "inverse_sqrt"},
-              "weight of each class in cross_entropy; inverse: one over its share of the pixels"),
-      weights("loss.pos_weight", UNETD_MEMBER(loss.pos_weight), {"none"},
-              "weight of each class's positive pixels in bce"),
+              {"none", "inverse", "inverse_sqrt", "effective_number"},
+              "weight of each class in cross_entropy; inverse: one over its share of the pixels; "
+              "effective_number: (1 - beta) / (1 - beta^n) for n thousand pixels"),
+      weights("loss.pos_weight", UNETD_MEMBER(loss.pos_weight), {"none", "inverse", "inverse_sqrt"},
+              "weight of each class's positive pixels in bce; inverse: negative ones over positive "
+              "ones"),
       weights("loss.overlap_weights", UNETD_MEMBER(loss.overlap_weights),
-              {"none", "inverse", "inverse_sqrt"},
+              {"none", "inverse", "inverse_sqrt", "effective_number"},
               "weight of each class in dice and tversky, which by themselves treat rare and common "
               "ones alike"),
       number("loss.tversky_alpha", UNETD_MEMBER(loss.tversky_alpha), any_from(0),
              "weight of false positives in tversky; dice is tversky with 0.5 and 0.5"),
       number("loss.tversky_beta", UNETD_MEMBER(loss.tversky_beta), above(0),
              "weight of false negatives in tversky"),
+      number("loss.focal_gamma", UNETD_MEMBER(loss.focal_gamma), any_from(0),
+             "above 0, cross_entropy and bce become focal losses, which attend to what is wrong "
+             "still; 2 is usual"),
+      number("loss.effective_beta", UNETD_MEMBER(loss.effective_beta), below_one,
+             "of effective_number: how slowly further pixels of a class count less"),
       number("loss.smooth", UNETD_MEMBER(loss.smooth), any_from(0),
              "pixels that dice and tversky add to both sides of their fraction"),
       choice("optimizer.type", UNETD_MEMBER(optimizer.type), {"adamw", "adam", "sgd", "rmsprop"},

@@ -21,14 +21,15 @@ Value record_overlap(Graph& g, Value logits, Value labels, Value weights,
 
 Value record_term(Graph& g, Value logits, Value labels, Value weights, const Config::Loss& config,
                   Type type, const LossOptions& options) {
+  const auto gamma = static_cast<float>(config.focal_gamma);
   switch (type) {
     case Type::cross_entropy:
       if (g.info(logits).shape.c == 1) {
         throw UsageError("loss.type has cross_entropy, but the network has one output; use bce");
       }
-      return cross_entropy(g, logits, labels, weights, options);
+      return cross_entropy(g, logits, labels, weights, options, gamma);
     case Type::bce:
-      return bce_with_logits(g, logits, labels, weights, options);
+      return bce_with_logits(g, logits, labels, weights, options, gamma);
     case Type::dice:
     case Type::tversky:
       return record_overlap(g, logits, labels, weights, config, type, options);
@@ -57,7 +58,7 @@ TermWeights weights_of(const Config::Loss& config, Type type) {
     case Type::cross_entropy:
       return {"loss.class_weights", config.class_weights};
     case Type::bce:
-      return {"loss.pos_weight", config.pos_weight};
+      return {"loss.pos_weight", config.pos_weight, /*of_positives=*/true};
     case Type::dice:
     case Type::tversky:
       return {"loss.overlap_weights", config.overlap_weights};

@@ -19,6 +19,7 @@ Value segmentation_loss(Graph& g, Value logits, Value labels, std::span<const Va
 struct TermWeights {
   const char* key;
   const Config::Weights& weights;
+  bool of_positives = false;  // weighs the positive pixels of independent classes
 };
 TermWeights weights_of(const Config::Loss& config, Config::LossType type);
 

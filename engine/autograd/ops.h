@@ -72,11 +72,11 @@ struct LossOptions {
   Value loss_scale = {};  // a LossScale (engine/op/optimizer.h) or absent: of the gradient alone
 };
 // Losses over the valid pixels (engine/op/loss.h): a scalar value from logits and dense u8 labels
-// of one channel. `weights` may be absent.
+// of one channel. `weights` may be absent. gamma above 0 makes a focal loss.
 Value cross_entropy(Graph& g, Value logits, Value labels, Value weights,
-                    const LossOptions& options = {});
+                    const LossOptions& options = {}, float gamma = 0);
 Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight,
-                      const LossOptions& options = {});
+                      const LossOptions& options = {}, float gamma = 0);
 struct TverskyOptions {
   Activation activation = Activation::softmax;
   float alpha = 0.5F, beta = 0.5F;  // of false positives and of false negatives

@@ -43,14 +43,14 @@ Value fused_loss(Graph& g, Value logits, Value labels, Value weights, Loss probl
 
 }  // namespace
 
-Value cross_entropy(Graph& g, Value logits, Value labels, Value weights,
-                    const LossOptions& options) {
-  return fused_loss(g, logits, labels, weights, CrossEntropy{}, options);
+Value cross_entropy(Graph& g, Value logits, Value labels, Value weights, const LossOptions& options,
+                    float gamma) {
+  return fused_loss(g, logits, labels, weights, CrossEntropy{.gamma = gamma}, options);
 }
 
 Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight,
-                      const LossOptions& options) {
-  return fused_loss(g, logits, labels, pos_weight, BceWithLogits{}, options);
+                      const LossOptions& options, float gamma) {
+  return fused_loss(g, logits, labels, pos_weight, BceWithLogits{.gamma = gamma}, options);
 }
 
 Value tversky_loss(Graph& g, Value logits, Value labels, Value weights,

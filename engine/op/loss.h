@@ -5,6 +5,9 @@
 // Other values of at least the number of classes are the caller's error and are ignored as well.
 // loss: one f32 (f64 in f64 problems), 0 when no pixel is valid. dlogits: as the logits.
 // factor: multiplies loss and dlogits, for weighted sums of losses.
+// gamma: of cross entropy and BCE; above 0 it makes focal losses of them (Lin et al., 2017), which
+// pay less heed to what is right already: with the probability q given to what is wrong, -log(1 -
+// q) is multiplied by q^gamma, and its gradient by q^gamma (1 + gamma (1 - q) * -log(1 - q) / q).
 #pragma once
 
 #include "engine/op/registry.h"
@@ -19,7 +22,7 @@ struct CrossEntropy {
   static constexpr const char* name = "cross_entropy";
   Shape logits;
   bool weighted = false;
-  float factor = 1;
+  float factor = 1, gamma = 0;
   DType dtype = DType::f32;
 
   bool operator==(const CrossEntropy&) const = default;
@@ -28,6 +31,7 @@ struct CrossEntropy {
     const uint8_t* labels;
     const void* weights;
     void *loss, *dlogits;
+    const void* class_weights() const { return weights; }
   };
   Buffers bind(In in, Out out) const {
     return {in[0], static_cast<const uint8_t*>(in[1]), weighted ? in[2] : nullptr, out[0], out[1]};
@@ -41,7 +45,7 @@ struct BceWithLogits {
   static constexpr const char* name = "bce_with_logits";
   Shape logits;
   bool weighted = false;  // pos_weight given
-  float factor = 1;
+  float factor = 1, gamma = 0;
   DType dtype = DType::f32;
 
   bool operator==(const BceWithLogits&) const = default;
@@ -50,6 +54,7 @@ struct BceWithLogits {
     const uint8_t* labels;
     const void* pos_weight;
     void *loss, *dlogits;
+    const void* class_weights() const { return pos_weight; }
   };
   Buffers bind(In in, Out out) const {
     return {in[0], static_cast<const uint8_t*>(in[1]), weighted ? in[2] : nullptr, out[0], out[1]};

@@ -33,6 +33,16 @@ Vec weight_vector(const void* weights) {
   return weights == nullptr ? splat(1) : load(static_cast<const float*>(weights));
 }
 
+// What a focal loss multiplies -log(1 - q) and its gradient by.
+struct Focus {
+  float loss = 1, gradient = 1;
+};
+Focus focus(float gamma, float q, double loss) {
+  if (gamma == 0) return {};
+  const float power = std::pow(q, gamma);
+  return {power, power * (1 + gamma * (q > 0 ? (1 - q) * static_cast<float>(loss) / q : 1))};
+}
+
 // exp(z - max) of a pixel's classes. The other classes' share is summed without the label's: a
 // confident pixel's gradient and loss are far below the rounding of 1.
 struct Exponentials {
@@ -99,25 +109,30 @@ struct LossKernel final : Kernel<P> {
 struct CrossEntropyPixel {
   Vec weights;
   int64_t c;
+  float gamma;
   CrossEntropyPixel(const CrossEntropy& p, const CrossEntropy::Buffers& b)
-      : weights(weight_vector(b.weights)), c(p.logits.c) {}
+      : weights(weight_vector(b.weights)), c(p.logits.c), gamma(p.gamma) {}
   int64_t classes() const { return c; }
   double weight(uint8_t label) const { return label < c ? weights[label] : 0; }
   double evaluate(const Vec& z, uint8_t label, float scale, Vec& gradient) const {
     const Mask valid = lanes < static_cast<int>(c), hit = lanes == static_cast<int>(label);
     const auto [e, most, others] = exponentials(z, valid, hit);
     const float w = weights[label];
-    gradient = choose(hit, splat(-others), e) * (w * scale / (others + e[label]));
-    return double{w} *
-           (std::log1p(double{others} + (double{e[label]} - 1)) - (double{z[label]} - most));
+    const double entropy =
+        std::log1p(double{others} + (double{e[label]} - 1)) - (double{z[label]} - most);
+    const float sum = others + e[label];
+    const Focus f = focus(gamma, others / sum, entropy);
+    gradient = choose(hit, splat(-others), e) * (w * scale * f.gradient / sum);
+    return double{w} * f.loss * entropy;
   }
 };
 
 struct BcePixel {
   Vec pos_weight;
   int64_t c;
+  float gamma;
   BcePixel(const BceWithLogits& p, const BceWithLogits::Buffers& b)
-      : pos_weight(weight_vector(b.pos_weight)), c(p.logits.c) {}
+      : pos_weight(weight_vector(b.pos_weight)), c(p.logits.c), gamma(p.gamma) {}
   int64_t classes() const { return c == 1 ? 2 : c; }
   double weight(uint8_t label) const { return label < classes() ? static_cast<double>(c) : 0; }
   double evaluate(const Vec& z, uint8_t label, float scale, Vec& gradient) const {
@@ -132,7 +147,9 @@ struct BcePixel {
       const float away = hit[k] != 0 ? -z[k] : z[k];
       const double softplus =
           std::log1p(double{e[k]}) + std::max(0.0F, away);  // log(1 + exp(away))
-      loss += hit[k] != 0 ? double{pos_weight[k]} * softplus : softplus;
+      const Focus f = focus(gamma, sigmoid[k], softplus);
+      gradient[k] *= f.gradient;
+      loss += f.loss * (hit[k] != 0 ? double{pos_weight[k]} * softplus : softplus);
     }
     return loss;
   }

@@ -22,10 +22,23 @@ SIMT_DEVICE double scale_of(const double* weights, unsigned count, float factor)
 // Neither loss subtracts what is nearly equal: of a confident pixel, loss and gradient are far
 // below the rounding of 1.
 
+// What a focal loss multiplies -log(1 - q) and its gradient by.
+struct Focus {
+  float loss, gradient;
+};
+template <bool focal>
+SIMT_DEVICE Focus focus(float gamma, float q, float loss) {
+  if constexpr (!focal) return {1, 1};
+  const float power = powf(q, gamma);
+  return {power, power * (1 + gamma * (q > 0 ? (1 - q) * loss / q : 1.F))};
+}
+
 // -log softmax(z)[label]
+template <bool focal>
 struct CrossEntropyPixel {
   const float* weights;  // or null
   int64_t channels;
+  float gamma;
 
   SIMT_DEVICE float weight(int64_t label) const {
     if (label >= channels) return 0;
@@ -42,20 +55,24 @@ struct CrossEntropyPixel {
     visit(z, [&](int64_t c, float v) { others += c == label ? 0.F : expf(v - top); });
     others = join_lanes(others, lanes, Plus{});
     const float at_label = z[valid ? label : 0] - top, w = weight(label), own = expf(at_label);
-    const float factor = w * scale / (others + own);
+    const float sum = others + own, entropy = log1pf(others + (own - 1)) - at_label;
+    const Focus f = focus<focal>(gamma, others / sum, entropy);
+    const float factor = w * scale * f.gradient / sum;
     visit(z, dz, [&](int64_t c, float v) {
       if (!valid) return 0.F;
       return (c == label ? -others : expf(v - top)) * factor;
     });
     if (!valid || threadIdx.x != 0) return 0;
-    return double{w} * (double{log1pf(others + (own - 1))} - double{at_label});
+    return double{w} * double{f.loss} * (double{log1pf(others + (own - 1))} - double{at_label});
   }
 };
 
 // The sum over channels of log(1 + exp(z)), or of p log(1 + exp(-z)) where the class is there.
+template <bool focal>
 struct BcePixel {
   const float* pos_weight;  // or null
   int64_t channels;
+  float gamma;
 
   SIMT_DEVICE float weight(int64_t label) const {
     return label < (channels == 1 ? 2 : channels) ? static_cast<float>(channels) : 0.F;
@@ -70,9 +87,11 @@ struct BcePixel {
       const bool hit = channels == 1 ? label == 1 : label == c;
       const float p = !hit || pos_weight == nullptr ? 1.F : pos_weight[c];
       const float away = hit ? -v : v, e = expf(-fabsf(v));
-      loss += double{p} * (double{log1pf(e)} + (away > 0 ? away : 0.F));
-      // sigmoid(away); where that is small, e is as well
-      return (hit ? -p : p) * (away < 0 ? e : 1.F) / (1 + e) * scale;
+      const float q = (away < 0 ? e : 1.F) / (1 + e);  // sigmoid(away); if it is small, so is e
+      const double softplus = double{log1pf(e)} + (away > 0 ? away : 0.F);
+      const Focus f = focus<focal>(gamma, q, static_cast<float>(softplus));
+      loss += double{p} * double{f.loss} * softplus;
+      return (hit ? -p : p) * q * f.gradient * scale;
     });
     return loss;
   }
@@ -153,38 +172,41 @@ __global__ void __launch_bounds__(block_threads)
   if (threadIdx.x == 0) *loss = static_cast<float>(scale * sum);
 }
 
-template <class P, class Pixel>
+template <class P, template <bool> class Pixel>
 struct LossKernel final : Kernel<P> {
   explicit LossKernel(const P& p) : p_(p) {}
   size_t workspace() const override { return (weight_sums + full_grid) * sizeof(double); }
   void run(const typename P::Buffers& b, void* workspace, Stream& stream) const override {
+    if (p_.gamma == 0) return launch(make<false>(b), b, workspace, stream);
+    launch(make<true>(b), b, workspace, stream);
+  }
+
+ private:
+  template <class PixelLoss>
+  void launch(const PixelLoss& pixel, const typename P::Buffers& b, void* workspace,
+              Stream& stream) const {
     const int64_t pixels = p_.logits.pixels();
     auto* const weights = static_cast<double*>(workspace);
     double* const sums = weights + weight_sums;
     const unsigned blocks = std::min(simt::blocks_for(pixels, block_threads * Pack<uint8_t>::size),
                                      unsigned{weight_sums});
-    const Pixel pixel = make(b, p_.logits.c);
-    simt::launch(weigh_kernel<Pixel>, Dim{blocks}, Dim{block_threads}, 0, stream, weights, b.labels,
-                 pixels, pixel);
+    simt::launch(weigh_kernel<PixelLoss>, Dim{blocks}, Dim{block_threads}, 0, stream, weights,
+                 b.labels, pixels, pixel);
     const LossBuffers buffers{static_cast<const float*>(b.logits), b.labels,
                               static_cast<float*>(b.loss), static_cast<float*>(b.dlogits)};
     const auto evaluate = [&]<int N>(Pack<float, N>) {
       const Pixels g = pixels_of<N>(p_.logits);
-      simt::launch(loss_kernel<Pixel, N>, g.grid(), g.block(), 0, stream, sums, buffers, weights,
-                   blocks, p_.factor, pixel, g);
+      simt::launch(loss_kernel<PixelLoss, N>, g.grid(), g.block(), 0, stream, sums, buffers,
+                   weights, blocks, p_.factor, pixel, g);
       simt::launch(finish_kernel, Dim{1}, Dim{block_threads}, 0, stream, buffers.loss, sums,
                    g.blocks, weights, blocks, p_.factor);
     };
     if (pack_size(DType::f32, p_.logits.c) == 1) return evaluate(Pack<float, 1>{});
     evaluate(Pack<float>{});
   }
-
- private:
-  static CrossEntropyPixel make(const CrossEntropy::Buffers& b, int64_t channels) {
-    return {static_cast<const float*>(b.weights), channels};
-  }
-  static BcePixel make(const BceWithLogits::Buffers& b, int64_t channels) {
-    return {static_cast<const float*>(b.pos_weight), channels};
+  template <bool focal>
+  Pixel<focal> make(const typename P::Buffers& b) const {
+    return {static_cast<const float*>(b.class_weights()), p_.logits.c, p_.gamma};
   }
 
   P p_;

@@ -31,6 +31,16 @@ double sum_valid(const Shape& s, const uint8_t* labels, int64_t classes, F&& ter
   return std::accumulate(rows.begin(), rows.end(), 0.0);
 }
 
+// What a focal loss multiplies -log(1 - q) and its gradient by.
+struct Focus {
+  double loss = 1, gradient = 1;
+};
+Focus focus(double gamma, double q, double loss) {
+  if (gamma == 0) return {};
+  const double power = std::pow(q, gamma);
+  return {power, power * (1 + gamma * (q > 0 ? (1 - q) * loss / q : 1))};
+}
+
 void cross_entropy(const CrossEntropy& p, const CrossEntropy::Buffers& b) {
   with_type(p.dtype, [&]<class T>(T) {
     const Shape& s = p.logits;
@@ -45,12 +55,16 @@ void cross_entropy(const CrossEntropy& p, const CrossEntropy::Buffers& b) {
           double top = -std::numeric_limits<double>::infinity(), sum = 0;
           for (int64_t c = 0; c < s.c; ++c) top = std::max(top, double{logits(n, h, w, c)});
           for (int64_t c = 0; c < s.c; ++c) sum += std::exp(logits(n, h, w, c) - top);
+          const double at_label = logits(n, h, w, label) - top;
+          const double entropy = std::log(sum) - at_label;
+          const Focus f = focus(p.gamma, -std::expm1(-entropy), entropy);
           for (int64_t c = 0; c < s.c; ++c) {
             const double probability = std::exp(logits(n, h, w, c) - top) / sum;
             const double target = c == label ? 1 : 0;
-            dlogits(n, h, w, c) = static_cast<T>(scale * weight(label) * (probability - target));
+            dlogits(n, h, w, c) =
+                static_cast<T>(scale * weight(label) * f.gradient * (probability - target));
           }
-          return weight(label) * (std::log(sum) + top - logits(n, h, w, label));
+          return weight(label) * f.loss * entropy;
         });
     *static_cast<T*>(b.loss) = static_cast<T>(scale * loss);
   });
@@ -74,9 +88,12 @@ void bce_with_logits(const BceWithLogits& p, const BceWithLogits::Buffers& b) {
             const double factor = 1 + (p_c - 1) * t;
             // log(1 + exp(-z)) without overflow for z << 0.
             const double softplus = std::log1p(std::exp(-std::abs(z))) + std::max(-z, 0.0);
-            sum += (1 - t) * z + factor * softplus;
+            const double entropy = (1 - t) * z + factor * softplus;
             const double slope = (1 - t) - factor / (1 + std::exp(z));
-            dlogits(n, h, w, c) = static_cast<T>(scale * slope);
+            const double away = t == 1 ? -z : z;  // how far on the wrong side
+            const Focus f = focus(p.gamma, 1 / (1 + std::exp(-away)), (1 - t) * z + softplus);
+            sum += f.loss * entropy;
+            dlogits(n, h, w, c) = static_cast<T>(scale * f.gradient * slope);
           }
           return sum;
         });

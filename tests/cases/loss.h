@@ -45,7 +45,12 @@ Cases<P> loss_cases(const std::vector<Shape>& test) {
     for (const Shape& s : test) all.test.push_back({.logits = s, .weighted = weighted});
     all.test.push_back({.logits = test.back(), .weighted = weighted, .factor = 0.3F});
     all.test.push_back({.logits = many_pixels, .weighted = weighted});
-    for (const Shape& s : net_logits()) all.perf.push_back({.logits = s, .weighted = weighted});
+    for (const float gamma : {0.5F, 2.F})
+      all.test.push_back({.logits = {2, 5, 7, 3}, .weighted = weighted, .gamma = gamma});
+    for (const Shape& s : net_logits()) {
+      all.perf.push_back({.logits = s, .weighted = weighted});
+      if (weighted) all.perf.push_back({.logits = s, .weighted = true, .gamma = 2});
+    }
   }
   return all;
 }
