@@ -6,7 +6,9 @@
 #include "io/label_sources.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -22,6 +24,25 @@ struct Plan {
   Tensor labels;
   Tensor training_labels;  // empty: the same
   std::vector<PlannedPatch> patches;
+};
+
+// Tells how long each part of the work on a scene took.
+class Stages {
+ public:
+  explicit Stages(const Scene& scene) : scene_(scene_name(scene.path())) {}
+  void done(const std::string& what) {
+    const auto now = Clock::now();
+    char seconds[32];
+    std::snprintf(seconds, sizeof seconds, "%.1f s",
+                  std::chrono::duration<double>(now - start_).count());
+    log_info(scene_, ": ", what, ": ", seconds);
+    start_ = now;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string scene_;
+  Clock::time_point start_ = Clock::now();
 };
 
 std::string band_list(const Scene& scene) {
@@ -110,10 +131,13 @@ SplitMap split_map(const BuildOptions& o, const Scene& scene, const Tensor& labe
 Plan make_plan(const BuildOptions& o, size_t number, std::optional<Split> whole) {
   Plan plan{Scene::open(o.sources[number].scene, o.scene), {}, {}, {}};
   const LabelledScene& source = o.sources[number];
-  plan.labels = make_labels(source.labels, source.scene, o.scene, plan.scene.grid(), o.classes);
-  ignore_invalid(plan.scene, plan.labels);
-  const auto scene = static_cast<int64_t>(number);
   log_info(describe(plan.scene));
+  Stages stages(plan.scene);
+  plan.labels = make_labels(source.labels, source.scene, o.scene, plan.scene.grid(), o.classes);
+  stages.done("labels");
+  ignore_invalid(plan.scene, plan.labels);
+  stages.done("search for pixels without data");
+  const auto scene = static_cast<int64_t>(number);
   const SplitMap map = split_map(o, plan.scene, plan.labels, whole, scene);
   if (!map.tiles().empty() && o.sampling.samples > 0) {
     plan.training_labels = plan.labels.clone();
@@ -121,6 +145,9 @@ Plan make_plan(const BuildOptions& o, size_t number, std::optional<Split> whole)
   }
   const Tensor& labels = plan.training_labels.empty() ? plan.labels : plan.training_labels;
   plan.patches = plan_patches(labels, map, o.sampling, scene);
+  // From top to bottom, whatever their splits: so the tiles of a JPEG 2000 file are decoded once.
+  std::ranges::stable_sort(plan.patches, {}, [](const PlannedPatch& p) { return p.window.y; });
+  stages.done("plan of the patches");
   return plan;
 }
 
@@ -190,6 +217,7 @@ StoreSchema build_store(const BuildOptions& o, const Progress& progress) {
     const Plan plan = make_plan(o, i, splits.empty() ? std::nullopt : std::optional(splits[i]));
     const std::vector<double> shifts = offsets_between(first, plan.scene);
     total += std::ssize(plan.patches);
+    Stages stages(plan.scene);
     for (const PlannedPatch& patch : plan.patches) {
       Raster raster = plan.scene.read(patch.window, Outside::pad);
       shift_samples(raster, shifts);
@@ -198,6 +226,7 @@ StoreSchema build_store(const BuildOptions& o, const Progress& progress) {
                  cut_labels(confined ? plan.training_labels : plan.labels, patch.window));
       if (progress) progress(++done, total);
     }
+    stages.done(str(plan.patches.size(), " patches with their statistics"));
   }
   return writer.finish();
 }

@@ -3,6 +3,7 @@
 #include "engine/base/error.h"
 #include "engine/base/log.h"
 #include "io/gdal_output.h"
+#include "io/gdal_zip.h"
 
 #include <algorithm>
 #include <array>
@@ -26,6 +27,9 @@ namespace {
 constexpr int64_t largest_block = int64_t{1} << 30;
 // 262,144 pixels squared: beyond it a header is damaged, or the file is not meant for us.
 constexpr int64_t largest_image = int64_t{1} << 36;
+// Decoded blocks that GDAL keeps: two rows of tiles of all bands of a Sentinel-2 product take some
+// 350 MiB. GDAL's own default, a share of the memory, would grow with the machine.
+constexpr GIntBig block_cache = GIntBig{768} << 20;
 
 const char* const damaged =
     "the file is damaged or incomplete: copy or download it again, `gdalinfo -checksum` tells "
@@ -146,21 +150,26 @@ void gdal_init() {
   static std::once_flag once;
   std::call_once(once, [] {
     GDALAllRegister();
-    // What GDAL's own threads complain of: a GdalErrors hears its own thread only, and the call
-    // that they work for fails all the same.
-    CPLSetErrorHandler(CPLQuietErrorHandler);
+    // A GdalErrors hears its own thread only, and where a thread of GDAL's own finds a JPEG 2000
+    // tile cut short, the call that it works for succeeds and the tile is zero (seen with
+    // GDAL 3.6.2).
+    CPLSetConfigOption("GDAL_NUM_THREADS", "1");
+    if (CPLGetConfigOption("GDAL_CACHEMAX", nullptr) == nullptr) GDALSetCacheMax64(block_cache);
   });
 }
 
-GdalErrors::GdalErrors(std::filesystem::path file) : file_(std::move(file)) {
+GdalErrors::GdalErrors(std::filesystem::path file, Warnings warnings)
+    : file_(std::move(file)), warnings_(warnings) {
   const auto handler = [](CPLErr severity, CPLErrorNum, const char* text) {
     auto* self = static_cast<GdalErrors*>(CPLGetErrorHandlerUserData());
     try {  // no exception may cross GDAL's C code
       std::string message = one_line(text_or_empty(text));
       const std::string prefix = self->file_.string() + ": ";
       if (message.starts_with(prefix)) message.erase(0, prefix.size());
-      if (severity == CE_Warning) log_warning(self->file_.string(), ": ", message);
-      if (severity >= CE_Failure) self->messages_.push_back(std::move(message));
+      if (severity == CE_Warning && self->warnings_ == Warnings::log)
+        log_warning(self->file_.string(), ": ", message);
+      else if (severity >= CE_Warning)
+        self->messages_.push_back(std::move(message));
     } catch (...) {
       static_cast<void>(severity);  // a lost message; the call's own result still says it failed
     }
@@ -177,6 +186,7 @@ void GdalErrors::fail(const std::string& verb, const std::string& remedy) const 
 
 Dataset Dataset::open(const std::filesystem::path& path) {
   gdal_init();
+  verify_archived(path);
   const GdalErrors errors(path);
   const GDALDatasetH handle =
       GDALOpenEx(path.c_str(), GDAL_OF_RASTER | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, nullptr,
@@ -232,7 +242,7 @@ void Dataset::read(const Window& window, std::span<const int> bands, DType as, v
   if (pixel_step == 0) pixel_step = static_cast<int64_t>(bands.size());
   if (row_step == 0) row_step = pixel_step * window.width;
   const auto element = static_cast<int64_t>(size_of(as));
-  const GdalErrors errors(path_);
+  const GdalErrors errors(path_, GdalErrors::Warnings::fail);
   const CPLErr result = GDALDatasetRasterIOEx(
       dataset(handle_), GF_Read, static_cast<int>(window.x), static_cast<int>(window.y),
       static_cast<int>(window.width), static_cast<int>(window.height), out,
@@ -244,7 +254,7 @@ void Dataset::read(const Window& window, std::span<const int> bands, DType as, v
 
 void Dataset::read_mask(const Window& window, uint8_t* out) const {
   UNETD_CHECK(has_mask_ && grid_.whole().contains(window), path_.string(), ": mask of ", window);
-  const GdalErrors errors(path_);
+  const GdalErrors errors(path_, GdalErrors::Warnings::fail);
   const GDALRasterBandH mask = GDALGetMaskBand(GDALGetRasterBand(dataset(handle_), 1));
   const auto width = static_cast<int>(window.width), height = static_cast<int>(window.height);
   const CPLErr result =

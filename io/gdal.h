@@ -17,10 +17,12 @@
 namespace unetd::io {
 
 // While one is alive on a thread, GDAL's failures on that thread are collected in it instead of
-// going to stderr, and its warnings go to log_warning. Scopes nest.
+// going to stderr, and its warnings go to log_warning or count as failures, too. Scopes nest.
 class GdalErrors {
  public:
-  explicit GdalErrors(std::filesystem::path file);
+  enum class Warnings : uint8_t { log, fail };
+
+  explicit GdalErrors(std::filesystem::path file, Warnings warnings = Warnings::log);
   ~GdalErrors();
   GdalErrors(const GdalErrors&) = delete;
   GdalErrors& operator=(const GdalErrors&) = delete;
@@ -35,6 +37,7 @@ class GdalErrors {
 
  private:
   std::filesystem::path file_;
+  Warnings warnings_;
   std::vector<std::string> messages_;
 };
 
@@ -69,7 +72,8 @@ class Dataset {
   bool has_mask() const { return has_mask_; }
 
   // Reads `bands` (from 0) of `window`, which lies inside, converted to `as` and interleaved by
-  // pixel. Steps are in elements; 0 means dense. Throws UserError on damaged data.
+  // pixel. Steps are in elements; 0 means dense. Throws UserError on damaged data, and on whatever
+  // GDAL warns of: a codec that had to guess made up pixels.
   void read(const Window& window, std::span<const int> bands, DType as, void* out,
             int64_t pixel_step = 0, int64_t row_step = 0) const;
   // One byte per pixel of the file's own mask: 0 where there is no data. Requires has_mask().

@@ -2,6 +2,7 @@
 
 #include "engine/base/error.h"
 #include "io/gdal.h"
+#include "io/gdal_zip.h"
 
 #include <algorithm>
 #include <memory>
@@ -92,6 +93,7 @@ const XmlElement* XmlElement::find(const std::string& wanted) const {
 }
 
 XmlElement read_xml(const fs::path& path) {
+  verify_archived(path);
   const GdalErrors errors(path);
   VSIStatBufL stat;
   errors.check(VSIStatL(path.c_str(), &stat) == 0, "open", "it is missing");

@@ -2,11 +2,18 @@
 
 #include "engine/base/error.h"
 #include "engine/base/pixel_type.h"
+#include "engine/base/threads.h"
 #include "io/scene_sources.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <exception>
+#include <functional>
 #include <limits>
+#include <mutex>
+#include <span>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -69,24 +76,28 @@ struct Scene::State {
   fs::path path;
   SceneSources scene;
   Resampling resampling = Resampling::bilinear;
+  int threads = 1;
 
+  // All sources, several at a time: each has a GDAL handle of its own.
+  void read_sources(const Window& inner, const Window& window, Raster& into) const;
+  // One source; clears `valid`, a byte for each pixel of the window, where it has no data.
   void read_native(const SceneSource& source, const Window& inner, const Window& window,
-                   Raster& into) const;
+                   Raster& into, uint8_t* valid) const;
   void read_resampled(const SceneSource& source, const Window& inner, const Window& window,
-                      Raster& into) const;
+                      Raster& into, uint8_t* valid) const;
   Plane read_plane(const SceneSource& source, const Window& window) const;
 };
 
 // Straight into the image: the file's pixels are the scene's.
 void Scene::State::read_native(const SceneSource& source, const Window& inner, const Window& window,
-                               Raster& into) const {
+                               Raster& into, uint8_t* valid) const {
   const auto channels = static_cast<int64_t>(scene.bands.size());
   const int64_t first = (inner.y - window.y) * window.width + inner.x - window.x;
   const int64_t start = first * channels + source.channels.front();
   auto* image = static_cast<std::byte*>(into.image.data()) +
                 start * static_cast<int64_t>(size_of(scene.dtype));
   source.file.read(inner, source.bands, scene.dtype, image, channels, channels * window.width);
-  uint8_t* valid = into.valid.span<uint8_t>().data() + first;
+  valid += first;
   with_pixel_type(scene.dtype, [&](auto zero) {
     const auto* samples = reinterpret_cast<const decltype(zero)*>(image);
     for (int64_t row = 0; row < inner.height; ++row)
@@ -119,7 +130,7 @@ Plane Scene::State::read_plane(const SceneSource& source, const Window& window) 
 
 // One band at another resolution: read, interpolate or average, round to the scene's type.
 void Scene::State::read_resampled(const SceneSource& source, const Window& inner,
-                                  const Window& window, Raster& into) const {
+                                  const Window& window, Raster& into, uint8_t* valid) const {
   const Grid& own = source.file.grid();
   const Resampling method = source.categories ? Resampling::nearest : resampling;
   Plane plane;
@@ -135,7 +146,6 @@ void Scene::State::read_resampled(const SceneSource& source, const Window& inner
   const auto is_saturated = [&](float value) {
     return source.saturated && is_nodata(value, *source.saturated);
   };
-  uint8_t* valid = into.valid.span<uint8_t>().data();
   with_pixel_type(scene.dtype, [&](auto zero) {
     using T = decltype(zero);
     T* image = static_cast<T*>(into.image.data());
@@ -149,6 +159,40 @@ void Scene::State::read_resampled(const SceneSource& source, const Window& inner
   });
 }
 
+void Scene::State::read_sources(const Window& inner, const Window& window, Raster& into) const {
+  const std::span<uint8_t> valid = into.valid.span<uint8_t>();
+  for (int64_t row = inner.y - window.y; row < inner.y - window.y + inner.height; ++row)
+    std::fill_n(valid.data() + row * window.width + inner.x - window.x, inner.width, uint8_t{1});
+  std::mutex merging;
+  std::exception_ptr failure;
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < scene.sources.size(); i = next++) {
+      const SceneSource& source = scene.sources[i];
+      std::vector<uint8_t> own(valid.size(), 1);
+      std::exception_ptr thrown;
+      try {
+        source.coarser == 1 && source.finer == 1
+            ? read_native(source, inner, window, into, own.data())
+            : read_resampled(source, inner, window, into, own.data());
+      } catch (...) {
+        thrown = std::current_exception();
+        next = scene.sources.size();
+      }
+      const std::lock_guard lock(merging);
+      if (!failure) failure = thrown;
+      std::ranges::transform(own, valid, valid.begin(), std::bit_and<uint8_t>());
+    }
+  };
+  const auto helpers = std::min<size_t>(static_cast<size_t>(threads), scene.sources.size()) - 1;
+  {
+    std::vector<std::jthread> others;
+    for (size_t i = 0; i < helpers; ++i) others.emplace_back(work);
+    work();
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
 Scene::Scene(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Scene::Scene(Scene&&) noexcept = default;
 Scene& Scene::operator=(Scene&&) noexcept = default;
@@ -160,8 +204,8 @@ const std::vector<SceneBand>& Scene::bands() const { return state_->scene.bands;
 DType Scene::dtype() const { return state_->scene.dtype; }
 
 Scene Scene::open(const fs::path& path, const SceneOptions& options) {
-  return Scene(
-      std::make_unique<State>(State{path, open_sources(path, options), options.resampling}));
+  return Scene(std::make_unique<State>(
+      State{path, open_sources(path, options), options.resampling, thread_count()}));
 }
 
 Raster Scene::read(const Window& window, Outside outside) const {
@@ -177,12 +221,7 @@ Raster Scene::read(const Window& window, Outside outside) const {
                 Tensor({1, window.height, window.width, 1}, DType::u8)};
   const Window inner = intersection(window, s.scene.grid.whole());
   if (inner.width <= 0 || inner.height <= 0) return raster;
-  uint8_t* valid = raster.valid.span<uint8_t>().data();
-  for (int64_t row = inner.y - window.y; row < inner.y - window.y + inner.height; ++row)
-    std::fill_n(valid + row * window.width + inner.x - window.x, inner.width, uint8_t{1});
-  for (const SceneSource& source : s.scene.sources)
-    source.coarser == 1 && source.finer == 1 ? s.read_native(source, inner, window, raster)
-                                             : s.read_resampled(source, inner, window, raster);
+  s.read_sources(inner, window, raster);
   return raster;
 }
 

@@ -4,6 +4,7 @@
 #include "engine/base/log.h"
 #include "io/gdal_vsi.h"
 #include "io/product.h"
+#include "io/stac.h"
 
 #include <algorithm>
 #include <cctype>
@@ -87,26 +88,27 @@ const RasterBand& checked_band(const Dataset& file, int index) {
   return band;
 }
 
-// The Sentinel-2 band that a word of a file name is: "T29UNU_20221005_B8A_20m.jp2" -> "B8A".
-std::string band_token(const fs::path& path) {
-  static const std::vector<std::string> suffixes = {".tif", ".tiff", ".jp2", ".vrt", ".img"};
-  const auto known = [](const std::vector<std::string>& list, const std::string& word) {
-    return std::find(list.begin(), list.end(), word) != list.end();
-  };
-  if (!known(suffixes, path.extension().string())) return "";
-  std::string words = path.stem().string();
+bool contains(const std::vector<std::string>& list, const std::string& word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+// The Sentinel-2 band that a word of a name is: "T29UNU_20221005_B8A_20m" -> "B8A".
+std::string band_word(std::string words) {
   for (char& c : words)
     if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = ' ';
   std::istringstream in(words);
   for (std::string word; in >> word;)
-    if (known(sentinel_bands, word)) return word;
+    if (contains(sentinel_bands, word)) return word;
   return "";
 }
 
 std::vector<fs::path> files_of_folder(const fs::path& folder) {
+  static const std::vector<std::string> suffixes = {".tif", ".tiff", ".jp2", ".vrt", ".img"};
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder))
-    if (!band_token(entry.path()).empty()) files.push_back(entry.path());
+    if (contains(suffixes, entry.path().extension().string()) &&
+        !band_word(entry.path().stem().string()).empty())
+      files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   if (files.empty())
     throw UserError(str(folder.string(),
@@ -128,45 +130,84 @@ double pixel_width(const Dataset& file) {
   return g ? std::hypot((*g)[1], (*g)[4]) : 1.0 / static_cast<double>(file.grid().width);
 }
 
-// One file for each band: where a folder holds a band at several resolutions, the one nearest to
-// `resolution`; 0: the finest.
-std::map<std::string, Dataset> open_band_files(const fs::path& folder, int resolution) {
-  const auto distance = [&](const Dataset& file) {
-    return std::abs(pixel_width(file) - static_cast<double>(resolution));
-  };
-  std::map<std::string, Dataset> files;
-  for (const fs::path& path : files_of_folder(folder)) {
-    Dataset file = open_single(path);
-    const std::string name = band_token(path);
-    const auto at = files.find(name);
-    if (at == files.end()) {
-      files.emplace(name, std::move(file));
-    } else if (distance(file) < distance(at->second)) {
-      at->second = std::move(file);
-    } else if (distance(file) == distance(at->second)) {
-      throw UserError(str("both ", at->second.path().string(), " and ", path.string(), " are band ",
-                          name, ": keep one scene to a folder"));
-    }
+// A file of one band and what is said of it beside what it says itself.
+struct BandFile {
+  std::string name;
+  fs::path path;  // empty if it is remote
+  std::string href;
+  std::optional<double> nodata, scale, offset;
+};
+
+std::vector<BandFile> band_files(const fs::path& folder) {
+  std::vector<BandFile> files;
+  for (const fs::path& path : files_of_folder(folder))
+    files.push_back({band_word(path.stem().string()), path, path.string(), {}, {}, {}});
+  return files;
+}
+
+std::vector<BandFile> item_files(const fs::path& item) {
+  std::vector<BandFile> files;
+  for (const StacAsset& asset : read_stac_item(item)) {
+    const std::string word = band_word(asset.name);
+    files.push_back({word.empty() ? asset.name : word, asset.path, asset.href, asset.nodata,
+                     asset.scale, asset.offset});
   }
   return files;
 }
 
-std::vector<std::string> folder_selection(const fs::path& folder,
-                                          const std::map<std::string, Dataset>& files,
-                                          const std::vector<std::string>& wanted) {
+// Those asked for; by default Sentinel-2's bands in the order of wavelength, or all where none is.
+std::vector<std::string> file_selection(const fs::path& path, const std::vector<BandFile>& files,
+                                        const std::vector<std::string>& wanted) {
   std::vector<std::string> there;
   for (const std::string& name : sentinel_bands)
-    if (files.contains(name)) there.push_back(name);
-  if (wanted.empty()) return there;
+    if (std::ranges::find(files, name, &BandFile::name) != files.end()) there.push_back(name);
+  const bool only_others = there.empty();
+  std::vector<std::string> all = there;
+  for (const BandFile& file : files)
+    if (!contains(all, file.name)) all.push_back(file.name);
+  if (wanted.empty()) return only_others ? all : there;
   std::vector<std::string> selected;
   for (const std::string& name : wanted) {
-    const auto found = std::find_if(there.begin(), there.end(), [&](const std::string& n) {
-      return band_key(n) == band_key(name);
-    });
-    if (found == there.end()) no_such_band(folder, name, there, "");
+    const auto found = std::ranges::find(all, band_key(name), band_key);
+    if (found == all.end()) no_such_band(path, name, all, "");
     selected.push_back(*found);
   }
   return selected;
+}
+
+struct OpenBand {
+  const BandFile* said;
+  Dataset file;
+};
+
+// The file of a band: where there are several resolutions, the one nearest to `resolution`; 0: the
+// finest.
+OpenBand open_band(const fs::path& path, const std::vector<BandFile>& files,
+                   const std::string& name, int resolution) {
+  const auto distance = [&](const Dataset& file) {
+    return std::abs(pixel_width(file) - static_cast<double>(resolution));
+  };
+  std::optional<OpenBand> chosen;
+  std::string remote;
+  for (const BandFile& candidate : files) {
+    if (candidate.name != name) continue;
+    if (candidate.path.empty()) {
+      remote = candidate.href;
+      continue;
+    }
+    OpenBand opened{&candidate, open_single(candidate.path)};
+    if (!chosen || distance(opened.file) < distance(chosen->file)) {
+      chosen = std::move(opened);
+    } else if (distance(opened.file) == distance(chosen->file)) {
+      throw UserError(str("both ", chosen->file.path().string(), " and ", candidate.path.string(),
+                          " are band ", name, ": keep one scene to a folder"));
+    }
+  }
+  if (!chosen)
+    throw UserError(str("band ", name, " of ", path.string(), " is remote, ", remote,
+                        ": download it and let the item point to the copy, or choose local bands "
+                        "with --bands"));
+  return std::move(*chosen);
 }
 
 bool has_resolution(const Dataset& file, int resolution) {
@@ -175,16 +216,14 @@ bool has_resolution(const Dataset& file, int resolution) {
 }
 
 // The grid of the finest file, or of one with pixels of `resolution` metres.
-Grid folder_grid(const fs::path& folder, const std::map<std::string, Dataset>& files,
-                 const std::vector<std::string>& names, int resolution) {
+Grid finest_grid(const fs::path& path, const std::vector<OpenBand>& bands, int resolution) {
   const Dataset* chosen = nullptr;
-  for (const std::string& name : names) {
-    const Dataset& file = files.at(name);
-    if (resolution != 0 && !has_resolution(file, resolution)) continue;
-    if (chosen == nullptr || pixel_width(file) < pixel_width(*chosen)) chosen = &file;
+  for (const OpenBand& band : bands) {
+    if (resolution != 0 && !has_resolution(band.file, resolution)) continue;
+    if (chosen == nullptr || pixel_width(band.file) < pixel_width(*chosen)) chosen = &band.file;
   }
   if (chosen == nullptr)
-    throw UserError(str(folder.string(), " has no band with pixels of ", resolution,
+    throw UserError(str(path.string(), " has no band with pixels of ", resolution,
                         " m among those to read: choose another --resolution"));
   return chosen->grid();
 }
@@ -270,16 +309,25 @@ SceneSource& add_file(SceneSources& scene, Dataset file) {
   return scene.sources.back();
 }
 
-SceneSources open_folder(const fs::path& path, const SceneOptions& options) {
+// A folder of band files, or a STAC item that lists them.
+SceneSources open_files(const fs::path& path, const std::vector<BandFile>& files,
+                        const SceneOptions& options) {
+  std::vector<OpenBand> bands;
+  for (const std::string& name : file_selection(path, files, options.bands))
+    bands.push_back(open_band(path, files, name, options.resolution));
   SceneSources scene;
-  std::map<std::string, Dataset> files = open_band_files(path, options.resolution);
-  const std::vector<std::string> names = folder_selection(path, files, options.bands);
-  scene.grid = folder_grid(path, files, names, options.resolution);
-  for (const std::string& name : names) {
-    Dataset& file = files.at(name);
-    const RasterBand& band = checked_band(file, 0);
-    add_band(scene, described(name, band), band.dtype, options);
-    add_file(scene, std::move(file));
+  scene.grid = finest_grid(path, bands, options.resolution);
+  for (OpenBand& opened : bands) {
+    const RasterBand& own = checked_band(opened.file, 0);
+    SceneBand band = described(opened.said->name, own);
+    if (opened.said->nodata) band.nodata = opened.said->nodata;
+    if (opened.said->scale || opened.said->offset) {
+      band.scale = opened.said->scale.value_or(1);
+      band.offset = opened.said->offset.value_or(0);
+    }
+    add_band(scene, std::move(band), own.dtype, options);
+    SceneSource& source = add_file(scene, std::move(opened.file));
+    source.categories = band_key(opened.said->name) == "SCL";
   }
   return scene;
 }
@@ -323,8 +371,9 @@ SceneSources open_bands(const fs::path& path, const SceneOptions& options) {
   if (const auto metadata = find_product(path)) return open_product(*metadata, options);
   if (!options.granule.empty())
     throw UsageError(str("--granule: ", path.string(), " is no Sentinel-2 product with tiles"));
-  return path_kind(path) == PathKind::folder ? open_folder(path, options)
-                                             : open_stack(path, options);
+  if (path_kind(path) == PathKind::folder) return open_files(path, band_files(path), options);
+  if (is_stac_item(path)) return open_files(path, item_files(path), options);
+  return open_stack(path, options);
 }
 
 // The bands asked for that the scene itself must have.

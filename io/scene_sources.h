@@ -1,4 +1,4 @@
-// What a scene is read from: one stack, a folder of band files, or a Sentinel-2 product. Opening
+// What a scene is read from: one stack, band files of a folder or STAC item, or a product. Opening
 // settles bands, calibration and grid; io/scene.cpp reads the pixels.
 #pragma once
 

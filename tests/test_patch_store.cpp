@@ -209,7 +209,7 @@ TEST_CASE("store: listed tiles are taken as they are, training keeps off the oth
              "d,test,140,0,20\n");
   const StoreSchema exact = build_store(o);
   CHECK(exact.patches.size() == 4);
-  CHECK(exact.patches[2] == PatchRecord{0, {100, 100, 20, 20}, Split::valid});
+  CHECK(exact.patches[3] == PatchRecord{0, {100, 100, 20, 20}, Split::valid});
 
   o.overwrite = true;
   o.sampling.samples = 25;

@@ -3,9 +3,9 @@
 #include "engine/base/error.h"
 #include "io/product.h"
 #include "io/scene.h"
+#include "tests/support/products.h"
 #include "tests/support/rasters.h"
 #include "tests/support/temp_folder.h"
-#include "tests/support/zip.h"
 
 #include <cmath>
 #include <fstream>
@@ -33,24 +33,6 @@ std::string refusal(const fs::path& path, const SceneOptions& options, bool read
   return "";
 }
 
-// The only product in a folder whose name has both words.
-fs::path product_in(const fs::path& folder, const std::string& a, const std::string& b = "") {
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name.find(a) != std::string::npos && name.find(b) != std::string::npos) return entry.path();
-  }
-  FAIL("no " << a << " " << b << " in " << folder);
-  return {};
-}
-
-SceneOptions at(int resolution, std::vector<std::string> bands = {}) {
-  SceneOptions options;
-  options.resolution = resolution;
-  options.bands = std::move(bands);
-  options.resampling = Resampling::nearest;
-  return options;
-}
-
 // Physical values, the bands one after the other for each pixel.
 std::vector<double> physical(const Scene& scene) {
   const Raster raster = scene.read(scene.grid().whole());
@@ -72,29 +54,8 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
   return worst;
 }
 
-fs::path zipped(const fs::path& product, const TempFolder& folder) {
-  fs::path archive = folder / (product.filename().string() + ".zip");
-  write_zip(product, archive);
-  return archive;
-}
-
-// A copy of a product that can be damaged.
-fs::path copied(const fs::path& product, const TempFolder& folder) {
-  fs::path copy = folder / product.filename().string();
-  fs::copy(product, copy, fs::copy_options::recursive);
-  return copy;
-}
-
 void truncate(const fs::path& file, double share) {
-  fs::permissions(file, fs::perms::owner_write, fs::perm_options::add);
   fs::resize_file(file, static_cast<uintmax_t>(static_cast<double>(fs::file_size(file)) * share));
-}
-
-fs::path find_file(const fs::path& folder, const std::string& word) {
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.path().filename().string().find(word) != std::string::npos) return entry.path();
-  FAIL("no " << word << " below " << folder);
-  return {};
 }
 
 TEST_CASE("product: both baselines give one reflectance, at every resolution", "[io][product]") {
@@ -285,7 +246,6 @@ TEST_CASE("product: metadata that contradict are refused by name", "[io][product
     std::string text{std::istreambuf_iterator<char>(in), {}};
     const size_t place = text.find(from);
     REQUIRE(place != std::string::npos);
-    fs::permissions(file, fs::perms::owner_write, fs::perm_options::add);
     std::ofstream(file) << text.replace(place, from.size(), to);
   };
   const fs::path main = copy / "MTD_MSIL1C.xml", tile = find_file(copy, "MTD_TL.xml");

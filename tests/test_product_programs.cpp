@@ -63,8 +63,14 @@ TEST_CASE("14 channels: a product and a terrain model become a map", "[programs]
   const fs::path archive = folder / "product.zip";
   io::write_zip(product, archive);
   const std::string dem = " --extra DEM=" + safe + "/dem.tif:cubic ";
-  run("unetd-tile --quiet " + product.string() + dem + "--labels " + safe + "/labels.tif" +
-      class_list + "--patch 32 --block 64 --out " + store);
+  const ProgramResult cut =
+      run_program("unetd-tile " + product.string() + dem + "--labels " + safe + "/labels.tif" +
+                  class_list + "--patch 32 --block 64 --out " + store);
+  INFO(cut.err);
+  REQUIRE(cut.code == 0);
+  for (const char* stage : {"labels: ", "search for pixels without data: ", "plan of the patches: ",
+                            " patches with their statistics: "})
+    CHECK_THAT(cut.err, Catch::Contains(stage));
   const std::string model = (folder / "run").string();
   run("unetd-train --quiet --data " + store + " --out " + model + tiny +
       "--set training.steps=4 --set training.eval_every=2 --set normalisation.method=dynamic_world "

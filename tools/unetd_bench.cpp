@@ -5,11 +5,13 @@
 #include "engine/device/timing.h"
 #include "kernels/register.h"
 #include "tools/bench/compare.h"
+#include "tools/bench/io.h"
 #include "tools/bench/network.h"
 #include "tools/bench/ops.h"
 #include "tools/cli.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <optional>
 
@@ -54,6 +56,24 @@ std::vector<cli::Flag> network_flags() {
       json_flag()};
 }
 
+std::vector<cli::Flag> io_flags() {
+  return {{.name = "--data", .value = "STORE", .help = "patch store to load from"},
+          {.name = "--scene",
+           .value = "SCENE",
+           .help = "product or file to decode; of a product its band B02"},
+          {.name = "--readers",
+           .value = "N,...",
+           .help = "threads to read with, one number after the other",
+           .fallback = "1,2,4"},
+          count_flag("--batch", "patches a batch", "16"),
+          {.name = "--seconds",
+           .value = "S",
+           .help = "most time for each rate",
+           .kind = cli::Kind::number,
+           .fallback = "2"},
+          json_flag()};
+}
+
 cli::Spec spec() {
   const std::vector<cli::Flag> ops = {
       {.name = "--filter", .value = "TEXT", .help = "only cases whose description contains TEXT"},
@@ -70,7 +90,7 @@ cli::Spec spec() {
   };
   return {
       .program = "unetd-bench",
-      .summary = "time operations, training steps and inference",
+      .summary = "time operations, training steps, inference and reading",
       .description =
           "ops runs every implementation of every operation on the shapes of two real networks, in "
           "f32 and on a GPU in bf16 and f16, too, and compares the median time with what the "
@@ -81,10 +101,16 @@ cli::Spec spec() {
           "hundreds of MiB on shared servers: there a case that fits into it can exceed the peak "
           "of memory.\n\n"
           "step and infer time a network on random images; --verbose adds a table of the "
-          "operations that take the most time. compare prints how many times as fast B is as A.",
+          "operations that take the most time.\n\n"
+          "io reads a store's shards from beginning to end, then its patches through the loader, "
+          "and decodes a scene in blocks of 1024 pixels. Cold figures follow a request to the "
+          "system to drop the shards from memory; the share that it kept is told. The loader's "
+          "cold figures include the checksums of a store just opened.\n\n"
+          "compare prints how many times as fast B is as A.",
       .commands = {{"ops", "every implementation of every operation", ops},
                    {"step", "one training step", network_flags()},
                    {"infer", "inference with folded batch norm", network_flags()},
+                   {"io", "loading patches and decoding scenes", io_flags()},
                    {"compare",
                     "two result files",
                     {result("A", "results before"), result("B", "results after")}}},
@@ -92,6 +118,7 @@ cli::Spec spec() {
       .examples =
           "unetd-bench ops --filter \"conv2d f32\" --json before.json\n"
           "unetd-bench step --width 16 --batch 4 --verbose\n"
+          "unetd-bench io --data store --scene scene.SAFE\n"
           "unetd-bench compare before.json after.json\n"};
 }
 
@@ -273,6 +300,65 @@ void network(const Args& args) {
   write_json(args, result);
 }
 
+// --- io ----------------------------------------------------------------------------------------
+
+std::vector<int> readers(const Args& args) {
+  const std::string text = args.text("--readers");
+  std::vector<int> numbers;
+  const char* const end = text.data() + text.size();
+  for (const char* at = text.data(); at <= end; ++at) {
+    int& number = numbers.emplace_back();
+    const auto [next, error] = std::from_chars(at, end, number);
+    if (error != std::errc{} || (next != end && *next != ',') || number < 1)
+      throw UsageError(str("--readers is '", text, "': give numbers of threads such as 1,2,4"));
+    at = next;
+  }
+  return numbers;
+}
+
+std::string threads_of(const bench::Rate& r) {
+  return str(r.threads, r.threads == 1 ? " thread" : " threads");
+}
+
+void print_rate(const bench::Rate& r) {
+  std::printf("%-18s %-10s %10.1f %s/s %10.1f MB/s", r.what.c_str(), threads_of(r).c_str(),
+              r.items / r.seconds, r.unit.c_str(), r.bytes / r.seconds / 1e6);
+  if (r.threads > 1)
+    std::printf(" %10.1f %s/s a thread", r.items / r.seconds / r.threads, r.unit.c_str());
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+ordered_json to_json(const bench::Rate& r) {
+  return {{"name", str(r.what, ", ", threads_of(r))},
+          {"unit", r.unit},
+          {"items", r.items},
+          {"bytes", r.bytes},
+          {"seconds", r.seconds},
+          {"per_second", r.items / r.seconds},
+          {"mb_per_s", r.bytes / r.seconds / 1e6}};
+}
+
+void io(const Args& args) {
+  const bench::IoOptions options{args.path("--data"), args.path("--scene"), readers(args),
+                                 positive(args, "--batch"), args.number("--seconds")};
+  if (options.store.empty() && options.scene.empty())
+    throw UsageError("nothing to read: give --data, --scene or both");
+  if (!(options.seconds > 0)) throw UsageError("--seconds must be more than 0");
+  ordered_json result = header(args);
+  double held = 0;
+  bench::time_io(options, held, [&](const bench::Rate& rate) {
+    if (table_wanted(args)) print_rate(rate);
+    result["rates"].push_back(to_json(rate));
+  });
+  if (!options.store.empty()) {
+    result["kept_in_memory"] = held;
+    if (table_wanted(args))
+      std::printf("cold: up to %.0f %% of a shard stayed in memory\n", 100 * held);
+  }
+  write_json(args, result);
+}
+
 // --- compare -----------------------------------------------------------------------------------
 
 void compare(const Args& args) {
@@ -289,6 +375,7 @@ void compare(const Args& args) {
 void run(const Args& args) {
   register_kernels();
   if (args.command() == "ops") return ops(args);
+  if (args.command() == "io") return io(args);
   if (args.command() == "compare") return compare(args);
   network(args);
 }

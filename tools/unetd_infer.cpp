@@ -34,8 +34,9 @@ cli::Spec spec() {
                  .required = true},
                 {.name = "--scene",
                  .value = "SCENE",
-                 .help = "GeoTIFF, COG, VRT, folder of band files, or Sentinel-2 product (.SAFE, "
-                         ".zip, MTD_*.xml)",
+                 .help =
+                     "GeoTIFF, COG, VRT, folder of band files, STAC item of local files (.json), "
+                     "or Sentinel-2 product (.SAFE, .zip, MTD_*.xml)",
                  .required = true,
                  .many = true},
                 {.name = "--out",

@@ -24,8 +24,9 @@ cli::Spec spec() {
           "Reads scenes with their label rasters, cuts square patches, divides them into train, "
           "valid and test by ground (never by patch: neighbours would leak), counts classes and "
           "band statistics, and writes a patch store for unetd-train.\n\n"
-          "A SCENE is a GeoTIFF, COG or VRT stack, a folder of band files, or a Sentinel-2 product "
-          "(a .SAFE folder, a .zip of one, or its MTD_*.xml). With --labels naming "
+          "A SCENE is a GeoTIFF, COG or VRT stack, a folder of band files, a STAC item (.json) of "
+          "local files, or a Sentinel-2 product (a .SAFE folder, a .zip of one, or its MTD_*.xml). "
+          "With --labels naming "
           "a folder, SCENE is a folder of rasters, too, and files are paired by their stems.\n\n"
           "A source given by --train, --valid or --test lies in that split as a whole.",
       .flags =

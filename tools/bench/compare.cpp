@@ -19,6 +19,11 @@ using Timings = std::vector<std::pair<std::string, double>>;
 Timings timings_of(const ordered_json& result) {
   Timings timings;
   const std::string benchmark = result.at("benchmark");
+  if (benchmark == "io") {
+    for (const ordered_json& rate : result.at("rates"))
+      timings.emplace_back(rate.at("name"), 1 / rate.at("per_second").get<double>());
+    return timings;
+  }
   if (benchmark != "ops") {
     const std::vector<double> seconds = result.at("seconds");
     timings.emplace_back(benchmark + " " + result.at("network").dump(), median(seconds));
