@@ -33,12 +33,7 @@ struct Expected {
 const Expected networks[] = {
     {"transposed", {.in_channels = 3, .classes = 2, .width = 3, .depth = 2}, 11},
     {"bilinear",
-     {.in_channels = 1,
-      .classes = 1,
-      .width = 2,
-      .depth = 2,
-      .bilinear = true,
-      .conv_bias = true},
+     {.in_channels = 1, .classes = 1, .width = 2, .depth = 2, .bilinear = true, .conv_bias = true},
      13},
     {"half", {.in_channels = 4, .classes = 3, .width = 2, .depth = 3}, 13},
     {"bfloat", {.in_channels = 2, .classes = 2, .width = 2, .depth = 2}, 14},

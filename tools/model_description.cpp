@@ -80,11 +80,9 @@ class Description {
       apply_preset(config, as<std::string>(preset, "preset"));
     if (const YAML::Node outputs = root["outputs"]) {
       const auto text = as<std::string>(outputs, "outputs");
-      if (text != "softmax" && text != "sigmoid")
-        fail(outputs, "`outputs` is softmax or sigmoid");
+      if (text != "softmax" && text != "sigmoid") fail(outputs, "`outputs` is softmax or sigmoid");
       const bool sigmoid = text == "sigmoid";
-      config.loss.terms = {
-          {sigmoid ? Config::LossType::bce : Config::LossType::cross_entropy}};
+      config.loss.terms = {{sigmoid ? Config::LossType::bce : Config::LossType::cross_entropy}};
     }
     return config;
   }
@@ -130,7 +128,8 @@ class Description {
       return std::vector<double>(static_cast<size_t>(band_count_), as<double>(node[key], key));
     const auto values = as<std::vector<double>>(node[key], key);
     if (std::ssize(values) != band_count_)
-      fail(node[key], str("`", key, "` has ", values.size(), " numbers for ", band_count_, " bands"));
+      fail(node[key],
+           str("`", key, "` has ", values.size(), " numbers for ", band_count_, " bands"));
     return values;
   }
 
@@ -157,8 +156,7 @@ class Description {
                               const std::vector<io::SceneBand>& bands) const {
     known_keys(node, {"method", "divisor", "mean", "deviation", "low", "high", "scale", "offset"});
     if (!node["method"]) fail(node, "`normalisation` needs `method`");
-    const auto method =
-        io::parse_normalisation(as<std::string>(node["method"], "method"));
+    const auto method = io::parse_normalisation(as<std::string>(node["method"], "method"));
     const std::vector<double> zeros(bands.size());
     switch (method) {
       case Normalisation::Method::none:
@@ -178,9 +176,10 @@ class Description {
       case Normalisation::Method::dynamic_world:
         return fixed_curves(bands);
       default:
-        fail(node["method"],
-             "the method is none, scale, zscore, percentile or dynamic_world (with its constants of "
-             "Sentinel-2)");
+        fail(
+            node["method"],
+            "the method is none, scale, zscore, percentile or dynamic_world (with its constants of "
+            "Sentinel-2)");
     }
   }
 

@@ -39,7 +39,8 @@ io::Normalisation stored_normalisation(const std::string& text, const Config& co
   const bool none = config.normalisation.method == Config::Normalisation::none;
   if (!text.empty() && !none) return io::Normalisation::from_json(text);
   if (!none) {
-    throw UserError(str(file, ": does not say how its input is normalised, nor its bands and classes; ",
+    throw UserError(str(file,
+                        ": does not say how its input is normalised, nor its bands and classes; ",
                         "describe them in ", description_beside(file).string(),
                         ", or give --set normalisation.method=none to leave the input as it is"));
   }
@@ -71,8 +72,8 @@ ModelFile open_model(const std::filesystem::path& path,
   const Checkpoint checkpoint(path);
   ModelFile model;
   model.unet = checkpoint.model();
-  model.metadata = complete_metadata(path, checkpoint.metadata(), model.unet.in_channels,
-                                     model.unet.classes);
+  model.metadata =
+      complete_metadata(path, checkpoint.metadata(), model.unet.in_channels, model.unet.classes);
   const auto get = [&](const char* key) {
     const auto found = model.metadata.find(key);
     return found == model.metadata.end() ? std::string() : found->second;
@@ -99,8 +100,8 @@ ModelFile open_model(const std::filesystem::path& path,
   } catch (const json::exception& e) {
     throw UserError(str(path.string(), ": damaged metadata: ", e.what()));
   }
-  model.normalisation = stored_normalisation(get("normalisation"), model.config,
-                                             model.unet, path.string());
+  model.normalisation =
+      stored_normalisation(get("normalisation"), model.config, model.unet, path.string());
   return model;
 }
 

@@ -38,15 +38,17 @@ cli::Spec spec() {
           "patches, timings, memory and settings on one page that needs no network.\n\n"
           "SIGINT or SIGTERM ends training after the step in progress; --resume goes on from "
           "last.ckpt, with the same bits as a run that was never interrupted.",
-      .flags = {{.name = "--data", .value = "STORE", .help = "patch store", .required = true},
-                {.name = "--out", .value = "FOLDER", .help = "run folder", .required = true},
-                cli::key_flag("--preset", "model.preset"),
-                {.name = "--resume",
-                 .help = "go on from the run folder's last checkpoint",
-                 .kind = cli::Kind::toggle},
-                {.name = "--init",
-                 .value = "MODEL",
-                 .help = "start from the parameters of a checkpoint or safetensors file"}},
+      .flags =
+          {{.name = "--data", .value = "STORE", .help = "patch store", .required = true},
+           {.name = "--out", .value = "FOLDER", .help = "run folder", .required = true},
+           cli::key_flag("--preset", "model.preset"),
+           {.name = "--resume",
+            .help = "go on from the run folder's last checkpoint",
+            .kind = cli::Kind::toggle},
+           {.name = "--init",
+            .value = "MODEL",
+            .help = "start from the parameters of a checkpoint, a safetensors file or a state dict "
+                    "of PyTorch (.pth)"}},
       .groups = {"model", "training", "loss", "optimizer", "schedule", "augmentation",
                  "normalisation", "data", "runtime"},
       .overwrite = true,
