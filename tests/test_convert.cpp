@@ -4,6 +4,7 @@
 #include "tests/support/fixtures.h"
 #include "tests/support/rasters.h"
 #include "tests/support/run_program.h"
+#include "tests/support/workshop.h"
 #include "unet/weight_file.h"
 
 #include <algorithm>
@@ -127,6 +128,29 @@ TEST_CASE("unetd-convert writes what PyTorch takes", "[programs][weights]") {
   CHECK(table.out == run_program("unetd-info model --table parameters --in-channels 3 --classes 2 "
                                  "--width 3 --depth 2")
                          .out);
+}
+
+TEST_CASE("training begins with the network of a file", "[programs][weights]") {
+  const Workshop& w = workshop();
+  const std::string first = w.at("to_convert"), second = w.at("from_weights"),
+                    weights = w.at("net.safetensors");
+  REQUIRE(train(first, "--set training.steps=1").code == 0);
+  REQUIRE(run_program("unetd-convert --quiet " + first + "/last.ckpt " + weights).code == 0);
+  const std::string begin = "unetd-train --quiet --data " + w.store + " --init " + weights +
+                            " --set training.steps=1 --set training.batch=2 --out " + second;
+  const ProgramResult other = run_program(begin + " --set model.width=8");
+  CHECK(other.code == 1);
+  CHECK(other.complains("of another shape"));
+  REQUIRE(run_program(begin + " --overwrite").code == 0);
+  const std::string settings = read_file(second + "/config.yml");
+  CHECK(settings.find("width: 4\n  depth: 2\n") != std::string::npos);
+  // What was converted is all there is, with what the store said of it.
+  const WeightFile file(weights);
+  CHECK(file.metadata().at("classes").find("snow") != std::string::npos);
+  CHECK(file.find("optimizer.m.outc.conv.weight") == nullptr);
+  CHECK(run_program("unetd-infer --quiet --model " + weights + " --scene " + w.scene + " --out " +
+                    w.at("from_weights.tif"))
+            .code == 0);
 }
 
 // The fields of a Protobuf message: numbers and contents, varints as little-endian bytes.

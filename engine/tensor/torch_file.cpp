@@ -112,6 +112,7 @@ class Reader {
 
   void add(std::string_view key, const Object& tensor) {
     const std::string name = str("tensor '", printable(key), "'");
+    if (tensors_.contains(std::string(key))) fail(name + " is there twice");
     const Object& storage = pickle_[tensor.items[0]];
     const auto element = static_cast<int64_t>(size_of(storage.dtype));
     const auto data = archive_.files().find(str(folder_, "data/", storage.text));
@@ -127,7 +128,7 @@ class Reader {
     if (claimed_ > numbers_)
       fail("its tensors take more than the file has; save each as tensor.clone()");
     if (count > 0) view.bytes = data->second.subspan(static_cast<size_t>(offset * element));
-    if (!tensors_.emplace(key, std::move(view)).second) fail(name + " is there twice");
+    tensors_.emplace(key, std::move(view));
   }
 
   // Every element lies among the storage's `available`, and no more of them than that. Returns how
