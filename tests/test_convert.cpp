@@ -91,7 +91,7 @@ TEST_CASE("what weights alone do not say is asked for, or read beside them",
   refused(bands + "classes: [land]\n" + zscore, "1 entries");
   refused(bands + classes + "normalisation: {method: zscore, mean: 0}\n", "deviation");
   refused(bands + classes + "normalisation: {method: zscore, mean: 0, deviation: 0}\n", "width");
-  refused(bands + classes + "normalisation: {method: sigma_clip}\n", "sigma_clip");
+  refused(bands + classes + "normalisation: {method: sigma_clip}\n", "the method is");
   refused(bands + classes + "normalization: {method: none}\n" + zscore, "line 3");
   refused(bands + classes + zscore + "outputs: tanh\n", "softmax or sigmoid");
 
