@@ -75,6 +75,8 @@ TEST_CASE("safetensors: headers that lie are refused", "[io]") {
   };
   refused("[]", "JSON object");
   refused("{not json", "JSON object");
+  refused(std::string(1'000'000, '['), "JSON object");
+  refused(std::string(1'000'000, '[') + std::string(1'000'000, ']'), "JSON object");
   refused(R"({"x":{"dtype":"F32","shape":[1]}})", "lacks");
   refused(R"({"x":7})", "lacks");
   refused(R"({"x":{"dtype":"F32","shape":[5],"data_offsets":[0,20]}})", "outside");

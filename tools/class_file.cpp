@@ -18,12 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string default_color(size_t i) {
-  constexpr const char* palette[] = {"#b5a47a", "#2f6fde", "#6b4fa0", "#f2f2f2", "#7fd0e6",
-                                     "#3f8f3f", "#e07b39", "#c23b4b", "#e6cf4f", "#4a4a4a"};
-  return palette[i % std::size(palette)];
-}
-
 std::vector<std::string> words(const std::string& text) {
   std::vector<std::string> parts;
   std::istringstream in(text);
@@ -159,6 +153,12 @@ class ClassFile {
 };
 
 }  // namespace
+
+std::string default_color(size_t i) {
+  constexpr const char* palette[] = {"#b5a47a", "#2f6fde", "#6b4fa0", "#f2f2f2", "#7fd0e6",
+                                     "#3f8f3f", "#e07b39", "#c23b4b", "#e6cf4f", "#4a4a4a"};
+  return palette[i % std::size(palette)];
+}
 
 // "1=snow:#3080ff,2=cloud".
 io::ClassMap parse_classes(const std::string& classes, const std::string& ignore) {

@@ -15,6 +15,9 @@ namespace unetd {
 // fault.
 io::ClassMap parse_classes(const std::string& classes, const std::string& ignore);
 
+// That of class number i where none is given.
+std::string default_color(size_t i);
+
 // Throws UsageError naming file, line and key. The file's `ignore` takes precedence.
 io::ClassMap read_class_file(const std::filesystem::path& path, const std::string& ignore);
 

@@ -1,6 +1,7 @@
 #include "tools/event_file.h"
 
 #include "engine/base/error.h"
+#include "engine/base/protobuf.h"
 #include "io/checksum.h"
 
 #include <algorithm>
@@ -13,34 +14,13 @@
 namespace unetd {
 namespace {
 
+using protobuf::bytes_field;
+using protobuf::double_field;
+using protobuf::float_field;
+using protobuf::little_endian;
+using protobuf::varint_field;
+
 constexpr std::string_view name_start = "events.out.tfevents.";
-
-// Protobuf's wire format: a field is a key (number and wire type) and its content. Numbers of fixed
-// size are little-endian.
-enum class Wire : uint8_t { varint = 0, fixed64 = 1, bytes = 2, fixed32 = 5 };
-
-template <class T>
-std::string little_endian(T bits) {
-  std::string out;
-  for (size_t i = 0; i < sizeof(T); ++i) out += static_cast<char>(bits >> (8 * i) & 0xFF);
-  return out;
-}
-
-std::string varint(uint64_t value) {
-  std::string out;
-  for (; value >= 0x80; value >>= 7) out += static_cast<char>(value | 0x80);
-  return out + static_cast<char>(value);
-}
-
-std::string field(unsigned number, Wire wire, const std::string& content) {
-  return varint(number << 3 | static_cast<unsigned>(wire)) + content;
-}
-std::string varint_field(unsigned number, int64_t value) {
-  return field(number, Wire::varint, varint(static_cast<uint64_t>(value)));
-}
-std::string bytes_field(unsigned number, const std::string& content) {
-  return field(number, Wire::bytes, varint(content.size()) + content);
-}
 
 // The numbers of the fields in tensorflow/core/util/event.proto and framework/summary.proto.
 namespace event {
@@ -99,19 +79,16 @@ EventFile::EventFile(const std::filesystem::path& folder) {
 void EventFile::add(int64_t step, const Scalars& scalars) {
   std::string values;
   for (const auto& [tag, value] : scalars) {
-    const auto bits = std::bit_cast<uint32_t>(static_cast<float>(value));
     values += bytes_field(summary::value,
                           bytes_field(summary::tag, tag) +
-                              field(summary::simple_value, Wire::fixed32, little_endian(bits)));
+                              float_field(summary::simple_value, static_cast<float>(value)));
   }
   write(varint_field(event::step, step) + bytes_field(event::summary, values));
 }
 
 void EventFile::write(const std::string& fields) {
   const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
-  const std::string data =
-      field(event::wall_time, Wire::fixed64, little_endian(std::bit_cast<uint64_t>(now.count()))) +
-      fields;
+  const std::string data = double_field(event::wall_time, now.count()) + fields;
   const std::string length = little_endian(uint64_t{data.size()});
   out_ << length << masked_crc(length) << data << masked_crc(data) << std::flush;
   if (!out_) {

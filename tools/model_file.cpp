@@ -1,5 +1,7 @@
 #include "tools/model_file.h"
 
+#include "tools/model_description.h"
+
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
@@ -37,8 +39,10 @@ io::Normalisation stored_normalisation(const std::string& text, const Config& co
   const bool none = config.normalisation.method == Config::Normalisation::none;
   if (!text.empty() && !none) return io::Normalisation::from_json(text);
   if (!none) {
-    throw UserError(str(file, ": has no normalisation constants; give --set ",
-                        "normalisation.method=none if its input is not to be normalised"));
+    throw UserError(str(file,
+                        ": does not say how its input is normalised, nor its bands and classes; ",
+                        "describe them in ", description_beside(file).string(),
+                        ", or give --set normalisation.method=none to leave the input as it is"));
   }
   const auto bands = static_cast<size_t>(unet.in_channels);
   io::Normalisation identity;
@@ -66,31 +70,38 @@ Metadata describe_data(const io::StoreSchema& schema, const io::Normalisation& n
 ModelFile open_model(const std::filesystem::path& path,
                      const std::function<Config(const Config& stored)>& configure) {
   const Checkpoint checkpoint(path);
+  ModelFile model;
+  model.unet = checkpoint.model();
+  model.metadata =
+      complete_metadata(path, checkpoint.metadata(), model.unet.in_channels, model.unet.classes);
+  const auto get = [&](const char* key) {
+    const auto found = model.metadata.find(key);
+    return found == model.metadata.end() ? std::string() : found->second;
+  };
   Config stored;
-  if (const std::string yaml = checkpoint.get("config"); !yaml.empty()) {
+  if (const std::string yaml = get("config"); !yaml.empty()) {
     apply_yaml(stored, yaml, path.string());
     stored.runtime = {};  // where it was trained is not where it is used
   }
-  ModelFile model;
   model.config = configure(stored);
-  model.unet = checkpoint.model();
-  model.unet.compute = unet_config(model.config, 0, 0).compute;
+  const UNetConfig wanted = unet_config(model.config, 0, 0);
+  model.unet.compute = wanted.compute;
+  model.unet.bn_eps = wanted.bn_eps;  // tensors do not tell it
   model.params = unet_params(model.unet, open_device(model.config.runtime.device));
   checkpoint.load(model.params);
-  model.metadata = checkpoint.metadata();
+  model.batches = checkpoint.batches();
   try {
-    model.classes =
-        stored_classes(checkpoint.get("classes"), std::max<int64_t>(model.unet.classes, 2));
-    if (const std::string bands = checkpoint.get("bands"); !bands.empty()) {
+    model.classes = stored_classes(get("classes"), std::max<int64_t>(model.unet.classes, 2));
+    if (const std::string bands = get("bands"); !bands.empty()) {
       model.scene.bands = json::parse(bands).get<std::vector<std::string>>();
-      model.scene.resampling = io::parse_resampling(checkpoint.get("resampling"));
-      model.scene.resolution = json::parse(checkpoint.get("resolution")).get<int>();
+      model.scene.resampling = io::parse_resampling(get("resampling"));
+      model.scene.resolution = json::parse(get("resolution")).get<int>();
     }
   } catch (const json::exception& e) {
     throw UserError(str(path.string(), ": damaged metadata: ", e.what()));
   }
-  model.normalisation = stored_normalisation(checkpoint.get("normalisation"), model.config,
-                                             model.unet, path.string());
+  model.normalisation =
+      stored_normalisation(get("normalisation"), model.config, model.unet, path.string());
   return model;
 }
 

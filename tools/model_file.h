@@ -1,6 +1,7 @@
 // What a checkpoint means to the programs: the network with its parameters, and how scenes must be
-// prepared for it. Files without our metadata (a PyTorch state dict as safetensors) get neutral
-// values: bands by position, numbered classes, no normalisation.
+// prepared for it. Weights alone (a state dict of PyTorch) are completed by the description beside
+// them (model_description.h); without it they get neutral values: bands by position, numbered
+// classes, no normalisation.
 #pragma once
 
 #include "io/normalise.h"
@@ -21,9 +22,10 @@ struct ModelFile {
   std::vector<io::ClassInfo> classes;  // two where a single output tells two classes apart
   io::Normalisation normalisation;
   Metadata metadata;
+  int64_t batches = 0;  // that its batch norms have seen
 
-  // Are the outputs independent sigmoids?
-  bool independent() const { return config.loss.independent_outputs(); }
+  // Are the outputs independent sigmoids? A single one is, for it cannot compete.
+  bool independent() const { return config.loss.independent_outputs() || unet.classes == 1; }
 };
 
 // `configure` lays command-line settings over the stored configuration.

@@ -27,10 +27,14 @@ cli::Spec spec() {
           "the map.\n\n"
           "--stitch exact gives the very map that one pass over the whole scene would give, for "
           "any tile size: tiles read as much of their surroundings as the network can see. "
-          "--stitch blend averages overlapping tiles under a window.",
+          "--stitch blend averages overlapping tiles under a window.\n\n"
+          "Weights alone do not say what bands they want and how those are normalised: describe "
+          "that in a file of the same name with the suffix .yml (docs/weights.md), or give --set "
+          "normalisation.method=none to leave the input as it is.",
       .flags = {{.name = "--model",
                  .value = "FILE",
-                 .help = "checkpoint of unetd-train, or a UNet as safetensors",
+                 .help = "checkpoint of unetd-train, or a UNet's weights as safetensors or in a "
+                         "file of torch.save (.pth)",
                  .required = true},
                 {.name = "--scene",
                  .value = "SCENE",

@@ -44,6 +44,12 @@ cli::Flag input_flag(const char* fallback) {
 
 cli::Spec spec() {
   std::vector<cli::Flag> model = model_flags(), memory = model_flags();
+  const cli::Flag file{.name = "FILE",
+                       .value = "PATH",
+                       .help =
+                           "checkpoint, safetensors file or .pth whose network it is, instead "
+                           "of what the flags say"};
+  model.insert(model.begin(), file);
   model.push_back(input_flag("256x256"));
   model.push_back({.name = "--table",
                    .value = "NAME",
@@ -63,13 +69,16 @@ cli::Spec spec() {
                        {"model", "the network's layers or parameters", model},
                        {"scene", "bands, size and georeferencing", {path("SCENE", "scene")}},
                        {"store", "bands, classes, splits", {path("STORE", "patch store")}},
-                       {"checkpoint", "network, classes, progress", {path("FILE", "checkpoint")}},
+                       {"checkpoint",
+                        "network, classes, progress",
+                        {path("FILE", "checkpoint or weights")}},
                        {"memory", "what training and inference need", memory}},
           .groups = {"model"},
           .json = true,
           .examples =
               "unetd-info model --preset wp99cp --in-channels 13 --classes 4 --input "
-              "256x256\n"};
+              "256x256\n"
+              "unetd-info model unet.pth --table parameters\n"};
 }
 
 void print(const ordered_json& facts, bool json) {
@@ -146,7 +155,8 @@ UNetConfig model_config(const Args& args) {
 }
 
 void model(const Args& args) {
-  const UNetConfig c = model_config(args);
+  const UNetConfig c =
+      args.has("FILE") ? Checkpoint(args.path("FILE")).model() : model_config(args);
   const auto [h, w] = input_size(args, c);
   std::cout << (args.text("--table") == "parameters" ? parameter_table(c) : layer_table(c, h, w));
 }

@@ -41,15 +41,17 @@ cli::Spec spec() {
           "patches, timings, memory and settings on one page that needs no network.\n\n"
           "SIGINT or SIGTERM ends training after the step in progress; --resume goes on from "
           "last.ckpt, with the same bits as a run that was never interrupted.",
-      .flags = {{.name = "--data", .value = "STORE", .help = "patch store", .required = true},
-                {.name = "--out", .value = "FOLDER", .help = "run folder", .required = true},
-                cli::key_flag("--preset", "model.preset"),
-                {.name = "--resume",
-                 .help = "go on from the run folder's last checkpoint",
-                 .kind = cli::Kind::toggle},
-                {.name = "--init",
-                 .value = "MODEL",
-                 .help = "start from the parameters of a checkpoint or safetensors file"}},
+      .flags =
+          {{.name = "--data", .value = "STORE", .help = "patch store", .required = true},
+           {.name = "--out", .value = "FOLDER", .help = "run folder", .required = true},
+           cli::key_flag("--preset", "model.preset"),
+           {.name = "--resume",
+            .help = "go on from the run folder's last checkpoint",
+            .kind = cli::Kind::toggle},
+           {.name = "--init",
+            .value = "MODEL",
+            .help = "start from the parameters of a checkpoint, a safetensors file or a state dict "
+                    "of PyTorch (.pth), with its width, depth and kind of up-sampling"}},
       .groups = {"model", "training", "loss", "optimizer", "schedule", "augmentation",
                  "normalisation", "data", "runtime"},
       .overwrite = true,
@@ -396,10 +398,24 @@ class Run {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// What --resume goes on with is the stored configuration; settings of this command line come on
-// top.
+// The network of a file, as settings.
+Config config_of(const UNetConfig& network) {
+  Config config;
+  config.model.width = network.width;
+  config.model.depth = network.depth;
+  config.model.upsample =
+      network.bilinear ? Config::Upsample::bilinear : Config::Upsample::transposed;
+  config.model.conv_bias = network.conv_bias;
+  return config;
+}
+
+// What --resume goes on with is the stored configuration, what --init begins with has the network
+// of the file; settings of this command line come on top.
 Config run_config(const Args& args, const std::filesystem::path& last) {
-  if (!args.has("--resume")) return args.config();
+  if (!args.has("--resume")) {
+    const std::filesystem::path init = args.path("--init");
+    return init.empty() ? args.config() : args.config(config_of(Checkpoint(init).model()));
+  }
   Config stored;
   apply_yaml(stored, Checkpoint(last).get("config"), last.string());
   return args.config(stored);

@@ -1,9 +1,12 @@
 #include "unet/checkpoint.h"
 
+#include "engine/base/bytes.h"
 #include "engine/base/file.h"
-#include "engine/tensor/safetensors.h"
+#include "engine/tensor/torch_pickle.h"
+#include "unet/torch_layout.h"
 
 #include <cstring>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -12,41 +15,11 @@ namespace {
 
 constexpr const char* format_version = "1";
 
-// The order of PyTorch's axes in terms of ours: (k, r, s, c) -> (k, c, r, s), and for transposed
-// filters (c, k, r, s).
-std::vector<int64_t> torch_shape(const ParamSpec& s) {
-  if (s.kind == Kind::filter) return {s.shape.n, s.shape.c, s.shape.h, s.shape.w};
-  if (s.kind == Kind::transposed_filter) return {s.shape.c, s.shape.n, s.shape.h, s.shape.w};
-  return {s.shape.c};
-}
-
-// Calls move(index in our dense order, index in PyTorch's).
-template <class Move>
-void for_each_element(const ParamSpec& s, Move&& move) {
-  int64_t ours = 0;
-  const int64_t taps = s.shape.h * s.shape.w;
-  for (int64_t k = 0; k < s.shape.n; ++k) {
-    for (int64_t tap = 0; tap < taps; ++tap) {
-      for (int64_t c = 0; c < s.shape.c; ++c, ++ours) {
-        const int64_t outer =
-            s.kind == Kind::transposed_filter ? c * s.shape.n + k : k * s.shape.c + c;
-        move(ours, outer * taps + tap);
-      }
-    }
-  }
-}
-
 // Tensors in PyTorch's layout, kept alive until the file is written.
 class Writer {
  public:
   void add(const std::string& name, const ParamSpec& spec, const Tensor& value) {
-    Tensor out(spec.shape, DType::f32);
-    const auto from = value.span<float>();
-    const auto to = out.span<float>();
-    for_each_element(spec, [&](int64_t ours, int64_t theirs) {
-      to[static_cast<size_t>(theirs)] = from[static_cast<size_t>(ours)];
-    });
-    add(name, torch_shape(spec), std::move(out));
+    add(name, torch_shape(spec), to_torch(spec, value));
   }
   void add(const std::string& name, std::vector<int64_t> shape, Tensor value) {
     kept_.push_back(std::move(value));
@@ -121,96 +94,141 @@ void save_checkpoint(const std::filesystem::path& file, const Trainer& trainer,
   out.write(file, all);
 }
 
-struct Checkpoint::File {
-  explicit File(const std::filesystem::path& path) : tensors(path) {}
+void save_model(const std::filesystem::path& file, const Params& params, int64_t batches,
+                const Metadata& metadata) {
+  Writer out;
+  add_model(out, params, batches);
+  out.write(file, metadata);
+}
 
-  const SafeTensorInfo* find(const std::string& name) const {
-    const auto found = tensors.tensors().find(name);
-    return found == tensors.tensors().end() ? nullptr : &found->second;
+namespace {
+
+// A few of the tensors that are wrong in one way.
+class Complaint {
+ public:
+  explicit Complaint(const char* what) : what_(what) {}
+  void add(const std::string& tensor) {
+    constexpr size_t shown = 3;
+    if (++count_ <= shown) list_ += (list_.empty() ? "" : ", ") + tensor;
   }
-  Tensor read(const std::string& name, const ParamSpec& spec) const;
+  std::string text() const {
+    return count_ == 0 ? "" : str("; ", count_, ' ', what_, ", such as ", list_);
+  }
 
-  SafeTensorsFile tensors;
+ private:
+  const char* what_;
+  size_t count_ = 0;
+  std::string list_;
 };
 
-Tensor Checkpoint::File::read(const std::string& name, const ParamSpec& spec) const {
-  const SafeTensorInfo* info = find(name);
-  const std::string path = tensors.path().string();
-  if (info == nullptr) throw UserError(str(path, ": has no tensor ", name));
-  if (info->shape != torch_shape(spec) || info->dtype != DType::f32) {
-    throw UserError(
-        str(path, ": ", name, " has another shape or type than the model's ", spec.shape, " f32"));
-  }
-  Tensor result(spec.shape, DType::f32);
-  const float* from = reinterpret_cast<const float*>(tensors.bytes(name).data());
-  const auto to = result.span<float>();
-  for_each_element(
-      spec, [&](int64_t ours, int64_t theirs) { to[static_cast<size_t>(ours)] = from[theirs]; });
-  return result;
+// What a file may hold beside the parameters.
+bool is_extra(const std::string& name) {
+  return name.ends_with(".num_batches_tracked") || name.starts_with("optimizer.");
 }
 
-Checkpoint::Checkpoint(const std::filesystem::path& path) : file_(std::make_unique<File>(path)) {
-  if (file_->find("inc.double_conv.0.weight") == nullptr ||
-      file_->find("outc.conv.weight") == nullptr) {
-    throw UserError(str(path.string(), ": holds no UNet (no tensor inc.double_conv.0.weight); ",
-                        "give a checkpoint of unetd-train"));
+// All of the network's tensors and no others, in its shapes.
+void check_tensors(const WeightFile& file, const std::vector<ParamSpec>& specs) {
+  Complaint missing("missing"), differing("of another shape"), unknown("unknown to it");
+  std::set<std::string> known;
+  for (const ParamSpec& s : specs) {
+    known.insert(s.name);
+    const std::vector<int64_t> want = torch_shape(s);
+    const TensorView* const view = file.find(s.name);
+    if (view == nullptr) {
+      missing.add(str(s.name, " (", shape_text(want), ")"));
+    } else if (view->shape != want) {
+      differing.add(
+          str(s.name, " (", shape_text(view->shape), " instead of ", shape_text(want), ")"));
+    }
   }
+  for (const auto& [name, view] : file.tensors()) {
+    if (!known.contains(name) && !is_extra(name))
+      unknown.add(str(printable(name), " (", shape_text(view.shape), ")"));
+  }
+  const std::string wrong = missing.text() + differing.text() + unknown.text();
+  if (!wrong.empty())
+    throw UserError(str(file.path().string(), ": its tensors are not the network's", wrong));
 }
 
-Checkpoint::~Checkpoint() = default;
-Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
+// The network that names and shapes of the first and last tensors tell of.
+UNetConfig deduce(const WeightFile& file) {
+  const auto filter = [&](const char* name) {
+    const TensorView* const view = file.find(name);
+    if (view == nullptr) {
+      throw UserError(
+          str(file.path().string(), ": holds no UNet (no tensor ", name,
+              "); give a checkpoint of unetd-train or a state dict of milesial's UNet"));
+    }
+    constexpr size_t rank = 4;
+    if (view->shape.size() != rank || element_count(view->shape) < 1)
+      throw UserError(str(file.path().string(), ": ", name, " is no convolution"));
+    return view->shape;
+  };
+  const auto first = filter("inc.double_conv.0.weight");
+  UNetConfig c;
+  c.width = first[0];
+  c.in_channels = first[1];
+  c.classes = filter("outc.conv.weight")[0];
+  filter("down1.maxpool_conv.1.double_conv.0.weight");
+  c.depth = 1;
+  while (file.find(str("down", c.depth + 1, ".maxpool_conv.1.double_conv.0.weight"))) ++c.depth;
+  c.bilinear = file.find("up1.up.weight") == nullptr;
+  c.conv_bias = file.find("inc.double_conv.0.bias") != nullptr;
+  constexpr int64_t widest = 1024, deepest = 8;  // as in the configuration
+  if (c.width > widest || c.depth > deepest) {
+    throw UserError(str(file.path().string(), ": a UNet of width ", c.width, " and depth ", c.depth,
+                        "; they may be up to ", widest, " and ", deepest));
+  }
+  return c;
+}
 
-const Metadata& Checkpoint::metadata() const { return file_->tensors.metadata(); }
+}  // namespace
+
+Checkpoint::Checkpoint(const std::filesystem::path& path) : file_(path), model_(deduce(file_)) {
+  // Before anything is allocated: the shapes of a few tensors must not decide alone how much.
+  check_tensors(file_, unet_specs(model_));
+  if (const std::string yaml = get("config"); !yaml.empty()) {
+    Config config;
+    apply_yaml(config, yaml, path.string());
+    model_.bn_eps = static_cast<float>(config.model.bn_eps);
+    model_.bn_momentum = static_cast<float>(config.model.bn_momentum);
+  }
+}
 
 std::string Checkpoint::get(const std::string& key) const {
   const auto found = metadata().find(key);
   return found == metadata().end() ? std::string() : found->second;
 }
 
-UNetConfig Checkpoint::model() const {
-  const auto shape = [&](const std::string& name, size_t rank) {
-    const SafeTensorInfo& info = file_->tensors.info(name);
-    if (info.shape.size() != rank) {
-      throw UserError(str(file_->tensors.path().string(), ": ", name, " is no convolution"));
-    }
-    return info.shape;
-  };
-  UNetConfig c;
-  const auto first = shape("inc.double_conv.0.weight", 4);
-  c.width = first[0];
-  c.in_channels = first[1];
-  c.classes = shape("outc.conv.weight", 4)[0];
-  c.depth = 0;
-  while (file_->find(str("down", c.depth + 1, ".maxpool_conv.1.double_conv.0.weight"))) ++c.depth;
-  c.bilinear = file_->find("up1.up.weight") == nullptr;
-  c.conv_bias = file_->find("inc.double_conv.0.bias") != nullptr;
-  if (const std::string yaml = get("config"); !yaml.empty()) {
-    Config config;
-    apply_yaml(config, yaml, file_->tensors.path().string());
-    c.bn_eps = static_cast<float>(config.model.bn_eps);
-    c.bn_momentum = static_cast<float>(config.model.bn_momentum);
-  }
-  return c;
+int64_t Checkpoint::batches() const {
+  const TensorView* const count = file_.find("inc.double_conv.1.num_batches_tracked");
+  const bool told = count != nullptr && count->dtype == DType::i64 && count->shape.empty();
+  return told ? unetd::load<int64_t>(count->bytes) : 0;
+}
+
+Tensor Checkpoint::read(const std::string& name, const ParamSpec& spec) const {
+  return from_torch(spec, file_.read(name, torch_shape(spec)));
 }
 
 void Checkpoint::load(Params& params) const {
-  for (const ParamSpec& s : params.specs()) params.write(s.name, file_->read(s.name, s));
+  check_tensors(file_, params.specs());
+  for (const ParamSpec& s : params.specs()) params.write(s.name, read(s.name, s));
 }
 
 void Checkpoint::restore(Trainer& trainer) const {
   const std::string step = get("step");
   if (step.empty()) {
-    throw UserError(str(file_->tensors.path().string(),
+    throw UserError(str(file_.path().string(),
                         ": holds a model but no training state; start from it with --init"));
   }
   Params& params = trainer.params();
   const OptimizerState& state = trainer.optimizer();
   for (const ParamSpec& s : params.specs()) {
     const bool statistic = s.role == ParamRole::statistic;
-    const Tensor model = file_->read(s.name, s);
+    const Tensor model = read(s.name, s);
     if (state.average) {
       params.write_to(statistic ? *state.average_statistics : *state.average, s, model);
-      params.write(s.name, file_->read("optimizer.param." + s.name, s));
+      params.write(s.name, read("optimizer.param." + s.name, s));
     } else {
       params.write(s.name, model);
     }
@@ -218,16 +236,16 @@ void Checkpoint::restore(Trainer& trainer) const {
     for (const auto& [name, buffer] : state.moments()) {
       if (!buffer) continue;
       const std::string tensor = moment_name(name, s);
-      if (file_->find(tensor) == nullptr) {
-        throw UserError(str(file_->tensors.path().string(), ": has no ", tensor,
+      if (file_.find(tensor) == nullptr) {
+        throw UserError(str(file_.path().string(), ": has no ", tensor,
                             ": its run had another optimizer; keep that, or start with --init"));
       }
-      params.write_to(*buffer, s, file_->read(tensor, s));
+      params.write_to(*buffer, s, read(tensor, s));
     }
   }
-  if (file_->find(loss_scale_name) != nullptr) {
+  if (file_.find(loss_scale_name) != nullptr) {
     const ParamSpec pair{.name = loss_scale_name, .shape = {1, 1, 1, 2}};
-    const Tensor numbers = file_->read(loss_scale_name, pair);
+    const Tensor numbers = read(loss_scale_name, pair);
     trainer.set_loss_scale({numbers.span<float>()[0], numbers.span<float>()[1]});
   }
   trainer.set_step(std::stoll(step));

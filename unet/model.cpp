@@ -174,11 +174,24 @@ void check_precision(const UNetConfig& c, DeviceType device) {
       str("runtime.precision ", name_of(c.compute), " needs a GPU; leave it at f32 on the cpu"));
 }
 
-Params unet_params(const UNetConfig& c, DeviceType device, Mode mode) {
+namespace {
+
+Params declared(const UNetConfig& c, Mode mode) {
   Params params;
   Graph scratch;
   const Value x = scratch.input({1, c.stride(), c.stride(), c.in_channels}, DType::f32, "image");
   unet(scratch, params, c, x, mode);
+  return params;
+}
+
+}  // namespace
+
+std::vector<ParamSpec> unet_specs(const UNetConfig& c, Mode mode) {
+  return declared(c, mode).specs();
+}
+
+Params unet_params(const UNetConfig& c, DeviceType device, Mode mode) {
+  Params params = declared(c, mode);
   params.allocate(device);
   return params;
 }

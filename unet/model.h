@@ -53,6 +53,9 @@ Value unet(Graph& g, Params& params, const UNetConfig& c, Value x, Mode mode,
 // Throws UsageError where the device cannot compute in the network's storage type.
 void check_precision(const UNetConfig& c, DeviceType device);
 
+// The names and shapes of the network's parameters; takes no memory for them.
+std::vector<ParamSpec> unet_specs(const UNetConfig& c, Mode mode = Mode::training);
+
 // The parameters of the network, allocated and zero: Params::initialise or a checkpoint fills them.
 Params unet_params(const UNetConfig& c, DeviceType device, Mode mode = Mode::training);
 

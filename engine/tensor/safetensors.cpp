@@ -5,16 +5,10 @@
 #include "engine/base/log.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <optional>
 #include <utility>
 
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace unetd {
 namespace {
@@ -62,34 +56,12 @@ std::optional<uint64_t> bytes_of(const std::vector<int64_t>& shape, size_t eleme
   return total;
 }
 
-// Maps a whole file for reading and closes the descriptor; the mapping keeps the file alive.
-std::pair<const std::byte*, size_t> map_file(const std::filesystem::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat status {};
-  if (descriptor < 0 || ::fstat(descriptor, &status) != 0) {
-    const int code = errno;
-    if (descriptor >= 0) ::close(descriptor);
-    throw UserError(str("cannot open ", path.string(), ": ", std::strerror(code)));
-  }
-  const auto bytes = static_cast<size_t>(status.st_size);
-  if (!S_ISREG(status.st_mode) || bytes < length_bytes) {
-    ::close(descriptor);
-    damaged(path, S_ISREG(status.st_mode) ? str("it has only ", bytes, " bytes")
-                                          : "it is not a regular file");
-  }
-  void* map = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
-  const int code = errno;
-  ::close(descriptor);
-  if (map == MAP_FAILED)
-    throw UserError(str("cannot map ", path.string(), ": ", std::strerror(code)));
-  return {static_cast<const std::byte*>(map), bytes};
-}
-
-json parse_header(const std::filesystem::path& path, const std::byte* map, size_t bytes) {
-  const uint64_t length = read_length(map);
-  if (length > largest_header || length > bytes - length_bytes)
-    damaged(path, str("its header of ", length, " bytes does not fit its size of ", bytes));
-  const char* text = reinterpret_cast<const char*>(map + length_bytes);
+json parse_header(const std::filesystem::path& path, std::span<const std::byte> file) {
+  if (file.size() < length_bytes) damaged(path, str("it has only ", file.size(), " bytes"));
+  const uint64_t length = read_length(file.data());
+  if (length > largest_header || length > file.size() - length_bytes)
+    damaged(path, str("its header of ", length, " bytes does not fit its size of ", file.size()));
+  const char* text = reinterpret_cast<const char*>(file.data() + length_bytes);
   json header = json::parse(text, text + length, nullptr, false);
   if (!header.is_object()) damaged(path, "its header is not a JSON object");
   return header;
@@ -150,56 +122,29 @@ Header check_header(const std::filesystem::path& path, const json& header, size_
 
 }  // namespace
 
-SafeTensorsFile::SafeTensorsFile(const std::filesystem::path& path) : path_(path) {
-  std::tie(map_, map_bytes_) = map_file(path);
+SafeTensorsFile::SafeTensorsFile(const std::filesystem::path& path) : file_(path) {
   try {
-    const json header = parse_header(path, map_, map_bytes_);
-    data_offset_ = length_bytes + read_length(map_);
-    Header checked = check_header(path, header, map_bytes_ - data_offset_);
+    const json header = parse_header(path, file_.bytes());
+    data_offset_ = length_bytes + read_length(file_.bytes().data());
+    Header checked = check_header(path, header, file_.bytes().size() - data_offset_);
     tensors_ = std::move(checked.tensors);
     metadata_ = std::move(checked.metadata);
   } catch (const json::exception&) {
-    ::munmap(const_cast<std::byte*>(map_), map_bytes_);
     damaged(path, "an entry of its header lacks dtype, shape or data_offsets");
-  } catch (...) {
-    ::munmap(const_cast<std::byte*>(map_), map_bytes_);
-    throw;
   }
-}
-
-SafeTensorsFile::~SafeTensorsFile() {
-  if (map_ != nullptr) ::munmap(const_cast<std::byte*>(map_), map_bytes_);
-}
-
-SafeTensorsFile::SafeTensorsFile(SafeTensorsFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      tensors_(std::move(other.tensors_)),
-      metadata_(std::move(other.metadata_)),
-      map_(std::exchange(other.map_, nullptr)),
-      map_bytes_(other.map_bytes_),
-      data_offset_(other.data_offset_) {}
-
-SafeTensorsFile& SafeTensorsFile::operator=(SafeTensorsFile&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(tensors_, other.tensors_);
-  std::swap(metadata_, other.metadata_);
-  std::swap(map_, other.map_);
-  std::swap(map_bytes_, other.map_bytes_);
-  std::swap(data_offset_, other.data_offset_);
-  return *this;
 }
 
 const SafeTensorInfo& SafeTensorsFile::info(const std::string& name) const {
   const auto at = tensors_.find(name);
   if (at == tensors_.end())
-    throw UserError(str(path_.string(), " holds no tensor '", name,
+    throw UserError(str(path().string(), " holds no tensor '", name,
                         "': is it a file of another kind or version?"));
   return at->second;
 }
 
 std::span<const std::byte> SafeTensorsFile::bytes(const std::string& name) const {
   const SafeTensorInfo& tensor = info(name);
-  return {map_ + data_offset_ + tensor.begin, tensor.end - tensor.begin};
+  return file_.bytes().subspan(data_offset_ + tensor.begin, tensor.end - tensor.begin);
 }
 
 void write_safetensors(const std::filesystem::path& path, std::span<const SafeTensorEntry> entries,

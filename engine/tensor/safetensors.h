@@ -4,6 +4,7 @@
 #pragma once
 
 #include "engine/base/dtype.h"
+#include "engine/base/mapped_file.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -26,11 +27,8 @@ struct SafeTensorInfo {
 class SafeTensorsFile {
  public:
   explicit SafeTensorsFile(const std::filesystem::path& path);
-  ~SafeTensorsFile();
-  SafeTensorsFile(SafeTensorsFile&&) noexcept;
-  SafeTensorsFile& operator=(SafeTensorsFile&&) noexcept;
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return file_.path(); }
   const std::map<std::string, SafeTensorInfo>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   bool contains(const std::string& name) const { return tensors_.contains(name); }
@@ -39,11 +37,10 @@ class SafeTensorsFile {
   std::span<const std::byte> bytes(const std::string& name) const;
 
  private:
-  std::filesystem::path path_;
+  MappedFile file_;
   std::map<std::string, SafeTensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;
-  const std::byte* map_ = nullptr;
-  size_t map_bytes_ = 0, data_offset_ = 0;
+  size_t data_offset_ = 0;
 };
 
 struct SafeTensorEntry {
