@@ -2,17 +2,23 @@
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
-#include "engine/base/pixel_type.h"
+#include "io/append_store.h"
+#include "io/class_maps.h"
+#include "io/conform.h"
+#include "io/draw.h"
+#include "io/gdal.h"
+#include "io/gdal_quicklook.h"
 #include "io/label_sources.h"
+#include "io/overview.h"
+#include "io/statistics_picture.h"
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <limits>
 #include <map>
-#include <type_traits>
+#include <span>
+#include <utility>
 
 namespace unetd::io {
 namespace fs = std::filesystem;
@@ -44,57 +50,6 @@ class Stages {
   std::string scene_;
   Clock::time_point start_ = Clock::now();
 };
-
-std::string band_list(const Scene& scene) {
-  std::string text;
-  for (const SceneBand& band : scene.bands()) text += (text.empty() ? "" : ",") + band.name;
-  return text;
-}
-
-void check_alike(const Scene& first, const Scene& other) {
-  if (band_list(first) != band_list(other))
-    throw UserError(str(other.path().string(), " has bands ", band_list(other), ", but ",
-                        first.path().string(), " has ", band_list(first),
-                        ": choose common ones with --bands"));
-  if (first.dtype() != other.dtype())
-    throw UserError(str(other.path().string(), " holds ", name_of(other.dtype()), " samples, but ",
-                        first.path().string(), " holds ", name_of(first.dtype()),
-                        ": convert one with gdal_translate -ot"));
-}
-
-// What to add to stored samples of `scene` to mean the same as in `first`.
-std::vector<double> offsets_between(const Scene& first, const Scene& scene) {
-  std::vector<double> shifts;
-  for (size_t b = 0; b < scene.bands().size(); ++b) {
-    const SceneBand &to = first.bands()[b], &from = scene.bands()[b];
-    const double shift = (from.offset - to.offset) / to.scale, whole = std::round(shift);
-    if (std::abs(from.scale - to.scale) > 1e-9 * std::abs(to.scale) ||
-        (scene.dtype() != DType::f32 && std::abs(shift - whole) > 1e-3))
-      throw UserError(str("band ", from.name, " of ", scene.path().string(),
-                          " has another scale or offset than in ", first.path().string(),
-                          " and no whole number between them: convert one with gdal_translate "
-                          "-scale"));
-    shifts.push_back(scene.dtype() == DType::f32 ? shift : whole);
-  }
-  return shifts;
-}
-
-// Adds to valid samples, kept within the range of their type.
-void shift_samples(Raster& raster, const std::vector<double>& shifts) {
-  if (std::all_of(shifts.begin(), shifts.end(), [](double s) { return s == 0; })) return;
-  const auto valid = raster.valid.span<uint8_t>();
-  with_pixel_type(raster.image.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    T* sample = static_cast<T*>(raster.image.data());
-    for (const uint8_t v : valid) {
-      for (const double shift : shifts) {
-        const double low = std::numeric_limits<T>::lowest(), high = std::numeric_limits<T>::max();
-        if (v != 0) *sample = static_cast<T>(std::clamp(*sample + shift, low, high));
-        ++sample;
-      }
-    }
-  });
-}
 
 // Labels count only where the scene has data.
 void ignore_invalid(const Scene& scene, Tensor& labels) {
@@ -128,49 +83,60 @@ SplitMap split_map(const BuildOptions& o, const Scene& scene, const Tensor& labe
   return SplitMap::listed(std::move(tiles), o.split);
 }
 
-Plan make_plan(const BuildOptions& o, size_t number, std::optional<Split> whole) {
-  Plan plan{Scene::open(o.sources[number].scene, o.scene), {}, {}, {}};
-  const LabelledScene& source = o.sources[number];
-  log_info(describe(plan.scene));
+// `number` is the scene's in the store, which random numbers go by; `known` patches are not planned
+// again.
+Plan make_plan(const BuildOptions& o, const LabelledScene& source, int64_t number,
+               const std::vector<PlannedPatch>* known = nullptr) {
+  Plan plan{Scene::open(source.scene, o.scene), {}, {}, {}};
   Stages stages(plan.scene);
   plan.labels = make_labels(source.labels, source.scene, o.scene, plan.scene.grid(), o.classes);
   stages.done("labels");
   ignore_invalid(plan.scene, plan.labels);
   stages.done("search for pixels without data");
-  const auto scene = static_cast<int64_t>(number);
-  const SplitMap map = split_map(o, plan.scene, plan.labels, whole, scene);
+  const SplitMap map = split_map(o, plan.scene, plan.labels, source.split, number);
   if (!map.tiles().empty() && o.sampling.samples > 0) {
     plan.training_labels = plan.labels.clone();
     confine_to_training_tiles(map, plan.training_labels);
   }
   const Tensor& labels = plan.training_labels.empty() ? plan.labels : plan.training_labels;
-  plan.patches = plan_patches(labels, map, o.sampling, scene);
+  plan.patches = known != nullptr ? *known : plan_patches(labels, map, o.sampling, number);
   // From top to bottom, whatever their splits: so the tiles of a JPEG 2000 file are decoded once.
   std::ranges::stable_sort(plan.patches, {}, [](const PlannedPatch& p) { return p.window.y; });
   stages.done("plan of the patches");
   return plan;
 }
 
-// The splits given with the sources, or dealt by scene; empty if the method divides ground.
-std::vector<Split> splits_of_scenes(const BuildOptions& o) {
-  std::vector<Split> splits;
-  for (const LabelledScene& source : o.sources)
-    if (source.split) splits.push_back(*source.split);
-  if (!splits.empty() && splits.size() != o.sources.size())
-    throw UsageError("some scenes are given a split and others none: give one to each or to none");
-  if (splits.empty() && o.split.method == SplitOptions::Method::scene)
-    splits = deal_scenes(std::ssize(o.sources), o.split, o.sampling.seed);
-  return splits;
+// Of all new sources. Throws UserError naming one that has none.
+std::vector<std::string> required_dates(std::span<const StoreSource> sources, const char* purpose) {
+  std::vector<std::string> dates;
+  for (const StoreSource& source : sources) {
+    if (source.date.empty())
+      throw UserError(str(source.scene, " has no date, which ", purpose,
+                          " needs: only Sentinel-2 products say when they were sensed; give the "
+                          "product itself, or go by scenes"));
+    dates.push_back(source.date);
+  }
+  return dates;
 }
 
-int64_t bytes_of(const fs::path& path) {
-  int64_t total = 0;
-  for (const fs::path& file : scene_files(path)) {
-    std::error_code none;  // GDAL also opens names that are no files
-    const uintmax_t size = fs::file_size(file, none);
-    if (!none) total += static_cast<int64_t>(size);
-  }
-  return total;
+// Gives each source its split, unless the method divides ground.
+void deal(BuildOptions& o, std::span<const StoreSource> sources) {
+  const auto given =
+      std::ranges::count_if(o.sources, [](const auto& s) { return s.split.has_value(); });
+  if (given == std::ssize(o.sources)) return;
+  if (given != 0)
+    throw UsageError("some scenes are given a split and others none: give one to each or to none");
+  const SplitOptions::Method method = o.split.method;
+  if (method != SplitOptions::Method::scene && method != SplitOptions::Method::date) return;
+  if (o.append)
+    throw UsageError(
+        "a share of scenes or dates depends on all of them, so none can be added to a store: give "
+        "the new ones by --train, --valid and --test, or divide by blocks");
+  const std::vector<Split> splits =
+      method == SplitOptions::Method::scene
+          ? deal_scenes(std::ssize(o.sources), o.split, o.sampling.seed)
+          : deal_dates(required_dates(sources, "a split by date"), o.split, o.sampling.seed);
+  for (size_t i = 0; i < splits.size(); ++i) o.sources[i].split = splits[i];
 }
 
 // The labels under a window; 255 outside the scene.
@@ -195,12 +161,115 @@ StoreSchema empty_schema(const BuildOptions& o) {
   schema.resolution = o.scene.resolution;
   schema.bands = first.bands();
   schema.classes = o.classes.classes;
-  for (const LabelledScene& source : o.sources) {
-    check_alike(first, Scene::open(source.scene, o.scene));
-    schema.sources.push_back({source.scene.string(), source.labels.string(), bytes_of(source.scene),
-                              bytes_of(source.labels)});
-  }
   return schema;
+}
+
+void add_sources(const BuildOptions& o, StoreSchema& schema) {
+  for (const LabelledScene& source : o.sources) {
+    const Scene scene = Scene::open(source.scene, o.scene);
+    Grid grid = scene.grid();
+    grid.crs = grid.crs.empty() ? "" : crs_name(grid.crs);
+    grid.control_points.clear();
+    schema.sources.push_back({source.scene.string(), source.labels.string(),
+                              file_bytes(source.scene), file_bytes(source.labels), std::move(grid),
+                              scene.date()});
+    check_conforms(schema, scene);
+    log_info(describe(scene));
+  }
+}
+
+// The patches of every new source where no date may have more than so many: which are kept depends
+// on all scenes of the date, so everything is planned before anything is cut.
+std::vector<std::vector<PlannedPatch>> plan_by_date(const BuildOptions& o,
+                                                    const StoreSchema& schema, size_t first) {
+  const std::vector<std::string> dates =
+      required_dates(std::span(schema.sources).subspan(first), "a limit by date");
+  for (size_t i = 0; i < first; ++i)
+    if (std::ranges::count(dates, schema.sources[i].date) > 0)
+      throw UserError(str("the store has a scene of ", schema.sources[i].date, " already, ",
+                          schema.sources[i].scene,
+                          ": a limit by date needs all scenes of the date in one run"));
+  std::vector<std::vector<PlannedPatch>> patches(dates.size());
+  std::map<std::string, std::vector<std::vector<PlannedPatch>*>> of_date;
+  std::map<std::string, int64_t> stream_of;
+  for (size_t i = 0; i < dates.size(); ++i) {
+    const auto number = static_cast<int64_t>(first + i);
+    patches[i] = make_plan(o, o.sources[i], number).patches;
+    of_date[dates[i]].push_back(&patches[i]);
+    stream_of.emplace(dates[i], number);
+  }
+  for (const auto& [date, lists] : of_date)
+    limit_training(lists, o.sampling.max_per_date, o.sampling.seed,
+                   random_stream(RandomUse::limiting_dates, stream_of.at(date)));
+  return patches;
+}
+
+// A store while it is written, with the pictures of it.
+class Output {
+ public:
+  Output(const BuildOptions& o, const StoreSchema& schema)
+      : overview_(schema), maps_(schema), writer_(o.out, schema, o.overwrite || o.append) {}
+
+  const StoreSchema& schema() const { return writer_.schema(); }
+  void add(const PatchRecord& record, const Raster& raster, Tensor labels) {
+    overview_.add(record, raster);
+    maps_.add(record, labels);
+    writer_.add(record, raster, std::move(labels));
+  }
+  StoreSchema finish() {
+    if (!schema().patches.empty()) {
+      save("statistics.png", statistics_picture(schema().bands, writer_.statistics()));
+      save("overview.png", overview_.picture());
+      save("classes.png", maps_.picture());
+    }
+    return writer_.finish();
+  }
+
+ private:
+  void save(const char* name, const Tensor& picture) {
+    write_png(writer_.folder() / name, picture, false);
+  }
+
+  Overview overview_;
+  ClassMaps maps_;
+  PatchStoreWriter writer_;
+};
+
+// The schema with all sources, o's last ones, and the patches that were there before.
+StoreSchema write_store(BuildOptions o, StoreSchema schema, const PatchStore* before,
+                        const Progress& progress) {
+  const size_t first = schema.sources.size();
+  add_sources(o, schema);
+  deal(o, std::span(schema.sources).subspan(first));
+  std::vector<std::vector<PlannedPatch>> known;
+  if (o.sampling.max_per_date > 0) known = plan_by_date(o, schema, first);
+  Output out(o, schema);
+  int64_t done = 0, total = 0;
+  const auto add = [&](const PatchRecord& record, const Raster& raster, Tensor labels) {
+    out.add(record, raster, std::move(labels));
+    if (progress) progress(++done, total);
+  };
+  if (before != nullptr) {
+    total = std::ssize(before->schema().patches);
+    for (int64_t i = 0; i < total; ++i)
+      add(before->schema().patches[static_cast<size_t>(i)], before->raster(i), before->labels(i));
+  }
+  for (size_t i = 0; i < o.sources.size(); ++i) {
+    const auto number = static_cast<int64_t>(first + i);
+    const Plan plan = make_plan(o, o.sources[i], number, known.empty() ? nullptr : &known[i]);
+    const Conversion conversion(out.schema(), plan.scene);
+    total += std::ssize(plan.patches);
+    Stages stages(plan.scene);
+    for (const PlannedPatch& patch : plan.patches) {
+      Raster raster = plan.scene.read(patch.window, Outside::pad);
+      conversion.apply(raster);
+      const bool confined = patch.split == Split::train && !plan.training_labels.empty();
+      add({number, patch.window, patch.split}, raster,
+          cut_labels(confined ? plan.training_labels : plan.labels, patch.window));
+    }
+    stages.done(str(plan.patches.size(), " patches with their statistics"));
+  }
+  return out.finish();
 }
 
 }  // namespace
@@ -209,26 +278,16 @@ StoreSchema build_store(const BuildOptions& o, const Progress& progress) {
   check(o.classes);
   if (o.sources.empty()) throw UsageError("no scene is given");
   if (o.sampling.patch <= 0) throw UsageError(str("patch size ", o.sampling.patch));
-  const std::vector<Split> splits = splits_of_scenes(o);
-  PatchStoreWriter writer(o.out, empty_schema(o), o.overwrite);
-  const Scene first = Scene::open(o.sources.front().scene, o.scene);
-  int64_t done = 0, total = 0;
-  for (size_t i = 0; i < o.sources.size(); ++i) {
-    const Plan plan = make_plan(o, i, splits.empty() ? std::nullopt : std::optional(splits[i]));
-    const std::vector<double> shifts = offsets_between(first, plan.scene);
-    total += std::ssize(plan.patches);
-    Stages stages(plan.scene);
-    for (const PlannedPatch& patch : plan.patches) {
-      Raster raster = plan.scene.read(patch.window, Outside::pad);
-      shift_samples(raster, shifts);
-      const bool confined = patch.split == Split::train && !plan.training_labels.empty();
-      writer.add({static_cast<int64_t>(i), patch.window, patch.split}, raster,
-                 cut_labels(confined ? plan.training_labels : plan.labels, patch.window));
-      if (progress) progress(++done, total);
-    }
-    stages.done(str(plan.patches.size(), " patches with their statistics"));
-  }
-  return writer.finish();
+  if (!o.append) return write_store(o, empty_schema(o), nullptr, progress);
+  if (o.overwrite) throw UsageError("a store is overwritten or appended to, not both");
+  const PatchStore before = PatchStore::open(o.out);
+  check_continues(before, o);
+  BuildOptions more = o;
+  more.sources = sources_not_in(before, o.sources);
+  if (!more.sources.empty())
+    return write_store(std::move(more), schema_to_continue(before), &before, progress);
+  log_warning(o.out.string(), " has all these scenes already");
+  return before.schema();
 }
 
 std::vector<LabelledScene> pair_by_stem(const fs::path& scenes, const fs::path& labels,

@@ -27,14 +27,23 @@ struct BuildOptions {
   SplitOptions split;
   std::filesystem::path out;
   bool overwrite = false;
+  bool append = false;  // to the store at `out`
 };
 
 // done of total patches, of all scenes so far opened.
 using Progress = std::function<void(int64_t done, int64_t total)>;
 
 // Reads, samples, writes. Scenes must have the same bands and sample type; where their offsets
-// differ, stored samples are brought to the first scene's. Throws UserError or UsageError; then
-// nothing is left behind.
+// differ, stored samples are brought to the first scene's. Beside the shards the store gets
+// statistics.png, overview.png and classes.png. Throws UserError or UsageError; then nothing is
+// left behind.
+//
+// With `append`, patches of the sources that the store does not have yet are added to it, and it
+// becomes, byte for byte, what one run on all sources would have made, given the same options. The
+// store stays as it is until the new one takes its place. Refused (UserError): other bands,
+// classes, patch size, sample type or ways of reading, a source that has changed since, and a limit
+// by date where the store has the date. Refused (UsageError): a deal by shares, which depends on
+// all scenes.
 StoreSchema build_store(const BuildOptions& options, const Progress& progress = {});
 
 // Pairs the rasters of two folders by the stem of their names. Throws UserError naming what has no

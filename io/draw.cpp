@@ -128,6 +128,30 @@ std::vector<PlannedPatch> draw_patches(const Draw& draw, const Tensor& labels, c
 
 }  // namespace
 
+std::vector<int64_t> shuffled(int64_t n, uint64_t seed, uint64_t stream) {
+  std::vector<int64_t> order(static_cast<size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  Rng rng(seed, stream);
+  for (size_t i = order.size(); i > 1; --i)
+    std::swap(order[i - 1], order[rng.below(static_cast<uint32_t>(i))]);
+  return order;
+}
+
+void limit_training(std::span<std::vector<PlannedPatch>* const> lists, int64_t most, uint64_t seed,
+                    uint64_t stream) {
+  const auto is_training = [](const PlannedPatch& p) { return p.split == Split::train; };
+  int64_t total = 0;
+  for (const auto* list : lists) total += std::ranges::count_if(*list, is_training);
+  if (most == 0 || total <= most) return;
+  std::vector<bool> kept(static_cast<size_t>(total));
+  const std::vector<int64_t> order = shuffled(total, seed, stream);
+  for (int64_t i = 0; i < most; ++i)
+    kept[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
+  size_t number = 0;
+  for (auto* list : lists)
+    std::erase_if(*list, [&](const PlannedPatch& p) { return is_training(p) && !kept[number++]; });
+}
+
 std::vector<PlannedPatch> draw_training(const Tensor& labels, const SplitMap& map,
                                         const SamplingOptions& options, int64_t scene) {
   std::vector<PlannedPatch> patches;

@@ -19,16 +19,6 @@ namespace {
 
 constexpr size_t rgba = 4;
 
-// The picture of a grid: its height and width, never more than the grid's own.
-Shape picture_shape(const Grid& grid, int64_t long_side) {
-  UNETD_CHECK(long_side > 0, "picture of ", long_side, " pixels");
-  const int64_t longest = std::max(grid.width, grid.height), side = std::min(longest, long_side);
-  const auto scaled = [&](int64_t extent) {
-    return std::max<int64_t>((extent * side + longest / 2) / longest, 1);
-  };
-  return {1, scaled(grid.height), scaled(grid.width), rgba};
-}
-
 int band_index(const Scene& scene, const std::string& band) {
   const auto& all = scene.bands();
   for (size_t i = 0; i < all.size(); ++i)
@@ -143,6 +133,15 @@ DatasetHandle in_memory(const Tensor& picture) {
 }
 
 }  // namespace
+
+Shape picture_shape(const Grid& grid, int64_t long_side) {
+  UNETD_CHECK(long_side > 0, "picture of ", long_side, " pixels");
+  const int64_t longest = std::max(grid.width, grid.height), side = std::min(longest, long_side);
+  const auto scaled = [&](int64_t extent) {
+    return std::max<int64_t>((extent * side + longest / 2) / longest, 1);
+  };
+  return {1, scaled(grid.height), scaled(grid.width), rgba};
+}
 
 Tensor class_picture(const std::filesystem::path& map, int64_t long_side) {
   const Dataset dataset = Dataset::open(map);

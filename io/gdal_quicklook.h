@@ -13,6 +13,9 @@
 
 namespace unetd::io {
 
+// The shape of an RGBA picture of a grid, with its long side at most `long_side`.
+Shape picture_shape(const Grid& grid, int64_t long_side);
+
 // RGBA of a class map (one u8 band with a colour table), the nearest pixel of each cell; its long
 // side is at most `long_side`. Throws UserError if the file is no such map.
 Tensor class_picture(const std::filesystem::path& map, int64_t long_side);

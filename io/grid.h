@@ -45,6 +45,7 @@ struct Grid {
   std::string crs;  // of geotransform or control points: WKT or "EPSG:..."; may be empty
   std::vector<GroundControlPoint> control_points;
 
+  bool operator==(const Grid&) const = default;
   bool georeferenced() const { return geotransform.has_value(); }
   Window whole() const { return {0, 0, width, height}; }
 };

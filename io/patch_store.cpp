@@ -2,13 +2,16 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/base/pixel_type.h"
 #include "engine/tensor/safetensors.h"
 #include "io/checksum.h"
 #include "io/patch_store_json.h"
+#include "io/stated_value.h"
 
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <cstring>
 #include <mutex>
 #include <system_error>
 #include <utility>
@@ -35,6 +38,23 @@ void append(std::vector<std::byte>& to, const Tensor& from) {
   to.insert(to.end(), bytes, bytes + from.bytes());
 }
 
+// Invalid pixels that no sample explains: outside the scene, or masked by its file. There all bands
+// lack data.
+int64_t count_unexplained(const Raster& raster, const std::vector<SceneBand>& bands) {
+  int64_t unexplained = 0;
+  with_pixel_type(raster.image.dtype(), [&](auto zero) {
+    const auto* sample = static_cast<const decltype(zero)*>(raster.image.data());
+    for (const uint8_t valid : raster.valid.span<uint8_t>()) {
+      bool explained = valid != 0;
+      for (size_t b = 0; b < bands.size() && !explained; ++b)
+        explained = lacks_data(sample[b], bands[b].nodata);
+      unexplained += explained ? 0 : 1;
+      sample += bands.size();
+    }
+  });
+  return unexplained;
+}
+
 }  // namespace
 
 PatchStoreWriter::PatchStoreWriter(fs::path path, StoreSchema schema, bool overwrite)
@@ -49,7 +69,8 @@ PatchStoreWriter::PatchStoreWriter(fs::path path, StoreSchema schema, bool overw
   if (error)
     throw UserError(str("cannot write ", path_.string(), ": ", error.message(),
                         " (does its folder exist, and may you write there?)"));
-  statistics_.assign(schema_.bands.size(), StatisticsAccumulator(schema_.dtype));
+  for (const SceneBand& band : schema_.bands)
+    statistics_.emplace_back(schema_.dtype, band.nodata, band.saturated);
   for (auto& counts : schema_.class_pixels) counts.assign(schema_.classes.size() + 1, 0);
   const size_t patch_bytes = static_cast<size_t>(schema_.patch * schema_.patch) *
                              (schema_.bands.size() * size_of(schema_.dtype) + 2);
@@ -96,6 +117,8 @@ void PatchStoreWriter::count(const PatchRecord& record, const Raster& raster,
     statistics_[band].add(samples + band * size_of(schema_.dtype),
                           raster.valid.span<uint8_t>().data(), labels.count(),
                           std::ssize(statistics_));
+  const int64_t unexplained = count_unexplained(raster, schema_.bands);
+  for (StatisticsAccumulator& band : statistics_) band.add_missing(unexplained);
 }
 
 void PatchStoreWriter::write_shard() {
@@ -245,6 +268,25 @@ PatchView PatchStore::view(int64_t index) const {
       pixels * std::ssize(s.schema.bands) * static_cast<int64_t>(size_of(s.schema.dtype));
   return {shard.base.image + at * patch_bytes, shard.base.label + at * pixels,
           shard.base.valid == nullptr ? nullptr : shard.base.valid + at * pixels};
+}
+
+Raster PatchStore::raster(int64_t index) const {
+  const PatchView from = view(index);
+  const int64_t side = schema().patch;
+  Raster patch{Tensor({1, side, side, std::ssize(schema().bands)}, schema().dtype),
+               Tensor({1, side, side, 1}, DType::u8)};
+  std::memcpy(patch.image.data(), from.image, patch.image.bytes());
+  if (from.valid != nullptr)
+    std::memcpy(patch.valid.data(), from.valid, patch.valid.bytes());
+  else
+    std::ranges::fill(patch.valid.span<uint8_t>(), uint8_t{1});
+  return patch;
+}
+
+Tensor PatchStore::labels(int64_t index) const {
+  Tensor copy({1, schema().patch, schema().patch, 1}, DType::u8);
+  std::memcpy(copy.data(), view(index).label, copy.bytes());
+  return copy;
 }
 
 void PatchStore::verify() const {

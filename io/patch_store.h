@@ -26,6 +26,8 @@ namespace unetd::io {
 struct StoreSource {
   std::string scene, labels;  // as they were given
   int64_t scene_bytes = 0, label_bytes = 0;
+  Grid grid;         // of the scene; its coordinate system by name or code
+  std::string date;  // when it was sensed, "2022-10-05"; empty if unknown
 
   bool operator==(const StoreSource&) const = default;
 };
@@ -77,6 +79,12 @@ class PatchStoreWriter {
   // Throws UserError if no patch was added.
   StoreSchema finish();
 
+  // What was added so far: all of the schema but statistics and the last shard, the statistics of
+  // the training patches, and the folder that becomes the store, for files beside the shards.
+  const StoreSchema& schema() const { return schema_; }
+  const std::vector<StatisticsAccumulator>& statistics() const { return statistics_; }
+  const std::filesystem::path& folder() const { return temporary_; }
+
  private:
   void write_shard();
   void count(const PatchRecord& record, const Raster& raster, const Tensor& labels);
@@ -112,6 +120,9 @@ class PatchStore {
   const std::vector<int64_t>& indices(Split split) const;
   // Checks the checksum of a shard when it is first touched: UserError if it is damaged.
   PatchView view(int64_t index) const;
+  // The same, copied: samples with their validity, and labels {1, patch, patch, 1} u8.
+  Raster raster(int64_t index) const;
+  Tensor labels(int64_t index) const;
   // Checks every shard's checksum.
   void verify() const;
 

@@ -32,14 +32,13 @@ json bands_json(const StoreSchema& s) {
     const SceneBand& band = s.bands[i];
     json entry = {{"name", band.name}, {"scale", band.scale}, {"offset", band.offset}};
     if (band.nodata) entry["nodata"] = number_json(*band.nodata);
+    if (band.saturated) entry["saturated"] = *band.saturated;
     const BandStatistics& t = s.statistics[i];
-    entry["statistics"] = {{"count", t.count},
-                           {"min", t.min},
-                           {"max", t.max},
-                           {"mean", t.mean},
-                           {"stddev", t.stddev},
-                           {"percents", t.percents},
-                           {"percentiles", t.percentiles}};
+    entry["statistics"] = {{"count", t.count},       {"pixels", t.pixels},
+                           {"nodata", t.nodata},     {"saturated", t.saturated},
+                           {"min", t.min},           {"max", t.max},
+                           {"mean", t.mean},         {"stddev", t.stddev},
+                           {"percents", t.percents}, {"percentiles", t.percentiles}};
     bands.push_back(entry);
   }
   return bands;
@@ -49,16 +48,59 @@ void read_bands(const json& bands, StoreSchema& s) {
   for (const json& entry : bands) {
     SceneBand band{entry.at("name"), {}, entry.at("scale"), entry.at("offset")};
     if (entry.contains("nodata")) band.nodata = number_from(entry.at("nodata"));
+    if (entry.contains("saturated")) band.saturated = entry.at("saturated").get<double>();
     s.bands.push_back(band);
     const json& from = entry.at("statistics");
     BandStatistics t;
     t.count = from.at("count");
+    t.pixels = from.value("pixels", t.count);  // the first stores did not say
+    t.nodata = from.value("nodata", t.nodata);
+    t.saturated = from.value("saturated", t.saturated);
     t.min = from.at("min");
     t.max = from.at("max");
     t.mean = from.at("mean");
     t.stddev = from.at("stddev");
     from.at("percentiles").get_to(t.percentiles);
     s.statistics.push_back(t);
+  }
+}
+
+json source_json(const StoreSource& s) {
+  json entry = {{"scene", s.scene},
+                {"labels", s.labels},
+                {"scene_bytes", s.scene_bytes},
+                {"label_bytes", s.label_bytes},
+                {"width", s.grid.width},
+                {"height", s.grid.height}};
+  if (s.grid.geotransform) entry["geotransform"] = *s.grid.geotransform;
+  if (!s.grid.crs.empty()) entry["crs"] = s.grid.crs;
+  if (!s.date.empty()) entry["date"] = s.date;
+  return entry;
+}
+
+StoreSource read_source(const json& entry) {
+  StoreSource s{entry.at("scene"), entry.at("labels"), entry.at("scene_bytes"),
+                entry.at("label_bytes")};
+  s.grid.width = entry.value("width", s.grid.width);  // the first stores did not say
+  s.grid.height = entry.value("height", s.grid.height);
+  s.grid.crs = entry.value("crs", s.grid.crs);
+  s.date = entry.value("date", s.date);
+  if (entry.contains("geotransform"))
+    s.grid.geotransform = entry.at("geotransform").get<std::array<double, 6>>();
+  return s;
+}
+
+// Where the file does not say how large a scene is, it is as large as its patches need.
+void complete_grids(StoreSchema& s) {
+  std::vector<bool> given;
+  for (const StoreSource& source : s.sources)
+    given.push_back(source.grid.width > 0 && source.grid.height > 0);
+  for (const PatchRecord& p : s.patches) {
+    const auto source = static_cast<size_t>(p.source);
+    if (given[source]) continue;
+    Grid& grid = s.sources[source].grid;
+    grid.width = std::max(grid.width, p.window.x + p.window.width);
+    grid.height = std::max(grid.height, p.window.y + p.window.height);
   }
 }
 
@@ -91,8 +133,7 @@ StoreSchema parse(const json& j) {
   read_bands(j.at("bands"), s);
   for (const json& c : j.at("classes"))
     s.classes.push_back({c.at("value"), c.at("name"), c.at("color")});
-  for (const json& e : j.at("sources"))
-    s.sources.push_back({e.at("scene"), e.at("labels"), e.at("scene_bytes"), e.at("label_bytes")});
+  for (const json& e : j.at("sources")) s.sources.push_back(read_source(e));
   for (size_t i = 0; i < split_names.size(); ++i)
     j.at("class_pixels").at(split_names[i]).get_to(s.class_pixels[i]);
   for (const json& e : j.at("shards"))
@@ -100,6 +141,7 @@ StoreSchema parse(const json& j) {
   for (const json& e : j.at("patches"))
     s.patches.push_back({e.at(0), {e.at(1), e.at(2), s.patch, s.patch}, parse_split(e.at(3))});
   check_consistent(s);
+  complete_grids(s);
   return s;
 }
 
@@ -115,11 +157,7 @@ std::string to_json(const StoreSchema& s) {
   for (const ClassInfo& c : s.classes)
     j["classes"].push_back({{"value", c.value}, {"name", c.name}, {"color", c.color}});
   j["sources"] = json::array();
-  for (const StoreSource& e : s.sources)
-    j["sources"].push_back({{"scene", e.scene},
-                            {"labels", e.labels},
-                            {"scene_bytes", e.scene_bytes},
-                            {"label_bytes", e.label_bytes}});
+  for (const StoreSource& e : s.sources) j["sources"].push_back(source_json(e));
   json splits = json::object();
   for (size_t i = 0; i < split_names.size(); ++i) {
     j["class_pixels"][split_names[i]] = s.class_pixels[i];

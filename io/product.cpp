@@ -222,14 +222,17 @@ class GranuleReader {
     const std::string id = listed.attribute("granuleIdentifier"), tile = tile_of(id);
     auto at = std::find_if(granules.begin(), granules.end(),
                            [&](const Granule& g) { return g.tile == tile; });
-    if (at == granules.end()) at = granules.insert(at, Granule{tile, {}, {}});
+    if (at == granules.end()) at = granules.insert(at, Granule{tile, {}, {}, {}});
     const std::vector<std::string> names = image_names(listed);
     const fs::path folder = fs::path("GRANULE") / folder_of(id, names);
     for (const std::string& name : names) add_image(*at, located(folder, name));
     for (const fs::path& file : files_)  // newer products do not list their probabilities
       if (inside(file, folder) && is_probability(file.filename().string()))
         add_image(*at, located(folder, file.stem().string()));
-    if (at->grids.empty()) at->grids = read_grids(folder);
+    if (!at->grids.empty()) return;
+    const Metadata own = granule_metadata(folder);
+    at->grids = grids_of(own);
+    at->date = date_of(own);
   }
 
  private:
@@ -267,12 +270,26 @@ class GranuleReader {
     image.path = root_ / (listed == stem ? by_name.string() + ".jp2" : listed + ".jp2");
     return image;
   }
-  std::map<int, Grid> read_grids(const fs::path& folder) const {
+  Metadata granule_metadata(const fs::path& folder) const {
     for (const fs::path& file : files_)
-      if (file.parent_path() == folder && file.extension() == ".xml")
-        return grids_of(Metadata(root_ / file));
+      if (file.parent_path() == folder && file.extension() == ".xml") return Metadata(root_ / file);
     throw UserError(
         str((root_ / folder).string(), " has no metadata file (MTD_TL.xml)", incomplete));
+  }
+  // "2015-12-31T23:59:59.999Z" begins with the date.
+  static std::string date_of(const Metadata& m) {
+    const XmlElement* const element = m.document().find("SENSING_TIME");
+    if (element == nullptr) return "";
+    const std::string& time = element->text;
+    static const std::string form = "dddd-dd-ddT";
+    const bool date = time.size() > form.size() &&
+                      std::equal(form.begin(), form.end(), time.begin(), [](char f, char c) {
+                        return f == 'd' ? std::isdigit(static_cast<unsigned char>(c)) != 0 : f == c;
+                      });
+    if (!date)
+      throw UserError(str(m.path().string(), ": <SENSING_TIME> is '", time,
+                          "', which is no date and time", incomplete));
+    return time.substr(0, form.size() - 1);
   }
   static std::map<int, Grid> grids_of(const Metadata& m) {
     const XmlElement& geocoding = m.required(m.document(), "Tile_Geocoding");

@@ -26,6 +26,7 @@ struct ProductImage {
 
 struct Granule {
   std::string tile;           // "T32TQR"
+  std::string date;           // when it was sensed, "2022-10-05" (UTC); empty if it does not say
   std::map<int, Grid> grids;  // by resolution
   std::vector<ProductImage> images;
 

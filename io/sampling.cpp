@@ -2,8 +2,6 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
-#include "engine/base/log.h"
-#include "engine/base/rng.h"
 #include "io/draw.h"
 #include "io/labels.h"
 
@@ -11,22 +9,11 @@
 #include <charconv>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <sstream>
 #include <tuple>
 
 namespace unetd::io {
 namespace {
-
-// Numbers 0..n-1 in an order that depends on seed and stream alone.
-std::vector<int64_t> shuffled(int64_t n, uint64_t seed, uint64_t stream) {
-  std::vector<int64_t> order(static_cast<size_t>(n));
-  std::iota(order.begin(), order.end(), 0);
-  Rng rng(seed, stream);
-  for (size_t i = order.size(); i > 1; --i)
-    std::swap(order[i - 1], order[rng.below(static_cast<uint32_t>(i))]);
-  return order;
-}
 
 // How many of `n` go to a split: its share, but at least one if it is wanted.
 int64_t share(int64_t n, double fraction) {
@@ -145,11 +132,12 @@ Split parse_split(const std::string& name) {
 
 SplitOptions::Method parse_split_method(const std::string& name) {
   if (name == "scene") return SplitOptions::Method::scene;
+  if (name == "date") return SplitOptions::Method::date;
   if (name == "blocks") return SplitOptions::Method::blocks;
   if (name == "list") return SplitOptions::Method::list;
   if (name == "random")
     throw UsageError("a random split by patch leaks neighbouring ground into the test: use blocks");
-  throw UsageError(str("unknown split method '", name, "': use scene, blocks or list"));
+  throw UsageError(str("unknown split method '", name, "': use scene, date, blocks or list"));
 }
 
 std::vector<ListedTile> read_tile_list(const std::filesystem::path& path) {
@@ -206,6 +194,20 @@ double coverage(const Tensor& labels, const Window& window) {
 std::vector<Split> deal_scenes(int64_t scenes, const SplitOptions& options, uint64_t seed) {
   return deal(shuffled(scenes, seed, random_stream(RandomUse::dealing, 0)), options, "scenes",
               "give more scenes, or divide each by blocks");
+}
+
+std::vector<Split> deal_dates(const std::vector<std::string>& dates, const SplitOptions& options,
+                              uint64_t seed) {
+  std::map<std::string, size_t> numbers;
+  for (const std::string& date : dates) numbers.emplace(date, 0);
+  size_t next = 0;
+  for (auto& [date, number] : numbers) number = next++;
+  const std::vector<Split> dealt =
+      deal(shuffled(std::ssize(numbers), seed, random_stream(RandomUse::dealing, 0)), options,
+           "dates", "give scenes of more dates, or divide each by blocks");
+  std::vector<Split> splits;
+  for (const std::string& date : dates) splits.push_back(dealt[numbers.at(date)]);
+  return splits;
 }
 
 SplitMap SplitMap::whole(Split split) {
@@ -280,9 +282,12 @@ std::optional<Split> SplitMap::split_within(const Window& window) const {
 
 std::vector<PlannedPatch> plan_patches(const Tensor& labels, const SplitMap& map,
                                        const SamplingOptions& options, int64_t scene) {
-  if (options.patch <= 0 || options.stride < 0 || options.samples < 0)
+  if (options.patch <= 0 || options.stride < 0 || options.samples < 0 ||
+      options.max_per_scene < 0 || options.max_per_date < 0)
     throw UsageError(str("patch ", options.patch, ", stride ", options.stride, ", samples ",
-                         options.samples, ": patch must be positive, the others not negative"));
+                         options.samples, ", at most ", options.max_per_scene, " a scene and ",
+                         options.max_per_date,
+                         " a date: patch must be positive, the others not negative"));
   std::vector<PlannedPatch> patches;
   if (options.samples > 0) patches = draw_training(labels, map, options, scene);
   if (!map.tiles().empty()) {
@@ -292,6 +297,9 @@ std::vector<PlannedPatch> plan_patches(const Tensor& labels, const SplitMap& map
     if (options.samples == 0) append_grid(labels, map, options, stride, true, patches);
     append_grid(labels, map, options, options.patch, false, patches);
   }
+  std::vector<PlannedPatch>* const all = &patches;
+  limit_training({&all, 1}, options.max_per_scene, options.seed,
+                 random_stream(RandomUse::limiting_scenes, scene));
   std::sort(patches.begin(), patches.end(), [](const PlannedPatch& a, const PlannedPatch& b) {
     return std::tuple(a.split, a.window.y, a.window.x) <
            std::tuple(b.split, b.window.y, b.window.x);

@@ -21,11 +21,12 @@ inline constexpr std::array<const char*, 3> split_names = {"train", "valid", "te
 Split parse_split(const std::string& name);
 
 struct SplitOptions {
-  // scene: each scene lies wholly in one split. blocks: square blocks of ground are dealt out.
-  // list: the tiles of a CSV file (columns x, y, size, split; others are ignored).
-  enum class Method : uint8_t { scene, blocks, list };
+  // scene: each scene lies wholly in one split. date: all scenes of a date do. blocks: square
+  // blocks of ground are dealt out. list: the tiles of a CSV file (columns x, y, size, split;
+  // others are ignored).
+  enum class Method : uint8_t { scene, date, blocks, list };
   Method method = Method::blocks;
-  double valid = 0.15, test = 0.15;  // share of scenes or blocks
+  double valid = 0.15, test = 0.15;  // share of scenes, dates or blocks
   int64_t block = 0;                 // pixels; 0: four patches
   int64_t guard = 0;  // least distance in pixels of a training patch from held-out ground
   std::filesystem::path list;
@@ -42,6 +43,8 @@ struct SamplingOptions {
   // frequency.
   std::vector<double> balance;
   double min_coverage = 0.5;  // least share of labelled pixels with data
+  // Of training patches no more are kept, each with the same chance; 0: all.
+  int64_t max_per_scene = 0, max_per_date = 0;
   uint64_t seed = 0;
 };
 
@@ -69,6 +72,10 @@ double coverage(const Tensor& labels, const Window& window);
 // Deals `scenes` scenes by a hash of the seed. Throws UserError if there are fewer than splits.
 std::vector<Split> deal_scenes(int64_t scenes, const SplitOptions& options, uint64_t seed);
 
+// Deals dates in the same way; the result is of each scene, whose date is given.
+std::vector<Split> deal_dates(const std::vector<std::string>& dates, const SplitOptions& options,
+                              uint64_t seed);
+
 // The division of one scene's ground.
 class SplitMap {
  public:
@@ -95,7 +102,8 @@ class SplitMap {
 
 // The patches of a scene, sorted by split, then y, then x. `labels` {1, h, w, 1} are 255 where the
 // scene has no data. Validation and test patches never overlap. Random training patches are drawn
-// by counter-based random numbers of (seed, scene).
+// by counter-based random numbers of (seed, scene), and so are those that options.max_per_scene
+// keeps; options.max_per_date is the caller's business (io/draw.h).
 std::vector<PlannedPatch> plan_patches(const Tensor& labels, const SplitMap& map,
                                        const SamplingOptions& options, int64_t scene);
 

@@ -4,6 +4,7 @@
 #include "engine/base/pixel_type.h"
 #include "engine/base/threads.h"
 #include "io/scene_sources.h"
+#include "io/stated_value.h"
 
 #include <algorithm>
 #include <atomic>
@@ -23,29 +24,12 @@ namespace unetd::io {
 namespace fs = std::filesystem;
 namespace {
 
-template <class T>
-bool is_nodata(T value, double nodata) {
-  if constexpr (std::is_floating_point_v<T>) {
-    // Headers give nodata in decimal, so it may be some units in the last place off.
-    const auto wanted = static_cast<float>(std::clamp<double>(
-        nodata, std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()));
-    return std::abs(value - wanted) <= std::abs(wanted) * 5e-7F;
-  } else {
-    return static_cast<double>(value) == nodata;
-  }
-}
-
 // Clears `valid` where a sample is nodata or not a finite number.
 template <class T>
 void clear_invalid(const T* samples, int64_t count, int64_t step, std::optional<double> nodata,
                    uint8_t* valid) {
-  const bool check_nodata = nodata && !std::isnan(*nodata);
-  for (int64_t i = 0; i < count; ++i) {
-    const T value = samples[i * step];
-    if constexpr (std::is_floating_point_v<T>)
-      if (!std::isfinite(value)) valid[i] = 0;
-    if (check_nodata && is_nodata(value, *nodata)) valid[i] = 0;
-  }
+  for (int64_t i = 0; i < count; ++i)
+    if (lacks_data(samples[i * step], nodata)) valid[i] = 0;
 }
 
 template <class T>
@@ -123,7 +107,8 @@ Plane Scene::State::read_plane(const SceneSource& source, const Window& window) 
   source.file.read(window, source.bands, DType::f32, plane.values.data());
   if (source.use_mask) source.file.read_mask(window, plane.valid.data());
   const auto channel = static_cast<size_t>(source.channels.front());
-  for (const std::optional<double> hole : {scene.bands[channel].nodata, source.saturated})
+  const SceneBand& band = scene.bands[channel];
+  for (const std::optional<double> hole : {band.nodata, band.saturated})
     clear_invalid(plane.values.data(), static_cast<int64_t>(count), 1, hole, plane.valid.data());
   return plane;
 }
@@ -143,8 +128,10 @@ void Scene::State::read_resampled(const SceneSource& source, const Window& inner
     plane = downsample(read_plane(source, needed), f, method, inner);
   }
   const auto channel = source.channels.front();
+  const std::optional<double> saturated =
+      scene.bands[static_cast<size_t>(source.channels.front())].saturated;
   const auto is_saturated = [&](float value) {
-    return source.saturated && is_nodata(value, *source.saturated);
+    return saturated && is_stated_value(value, *saturated);
   };
   with_pixel_type(scene.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -201,6 +188,7 @@ Scene::~Scene() = default;
 const fs::path& Scene::path() const { return state_->path; }
 const Grid& Scene::grid() const { return state_->scene.grid; }
 const std::vector<SceneBand>& Scene::bands() const { return state_->scene.bands; }
+const std::string& Scene::date() const { return state_->scene.date; }
 DType Scene::dtype() const { return state_->scene.dtype; }
 
 Scene Scene::open(const fs::path& path, const SceneOptions& options) {

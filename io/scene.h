@@ -36,11 +36,12 @@ struct SceneOptions {
   std::optional<double> nodata, scale, offset;  // instead of what the files say, for all bands
 };
 
-// physical value = stored value * scale + offset; nodata is a stored value.
+// physical value = stored value * scale + offset; nodata and saturated are stored values.
 struct SceneBand {
   std::string name;
   std::optional<double> nodata;
   double scale = 1, offset = 0;
+  std::optional<double> saturated = {};  // of pixels beyond the range; never averaged with others
 };
 
 // Pixels of a window: image {1, h, w, bands}, valid {1, h, w, 1} u8, 1 where every band has data.
@@ -63,6 +64,8 @@ class Scene {
   const std::filesystem::path& path() const;
   const Grid& grid() const;
   const std::vector<SceneBand>& bands() const;
+  // When it was sensed, "2022-10-05" (UTC); empty unless it is a Sentinel-2 product.
+  const std::string& date() const;
   // u8, u16, i16 or f32: the bands' common type, f32 where they have none.
   DType dtype() const;
 
@@ -84,5 +87,7 @@ std::string describe(const Scene& scene);
 
 // All files a scene is read from, for the record.
 std::vector<std::filesystem::path> scene_files(const std::filesystem::path& path);
+// Their sizes together; names that GDAL can open but that are no files do not count.
+int64_t file_bytes(const std::filesystem::path& path);
 
 }  // namespace unetd::io

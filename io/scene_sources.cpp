@@ -11,6 +11,7 @@
 #include <cmath>
 #include <map>
 #include <sstream>
+#include <system_error>
 #include <utility>
 
 namespace unetd::io {
@@ -355,14 +356,15 @@ SceneSources open_product(const fs::path& metadata, const SceneOptions& options)
                         " m: choose --resolution 10, 20 or 60"));
   SceneSources scene;
   scene.grid = granule.grids.at(resolution);
+  scene.date = granule.date;
   for (const ProductImage& image :
        choose_images(product, granule, product_bands(product, options.bands), resolution)) {
     Dataset file = open_single(image.path);
     const DType dtype = checked_band(file, 0).dtype;
-    add_band(scene, product.bands.at(image.band), dtype, options);
-    SceneSource& source = add_file(scene, std::move(file));
-    source.categories = image.band == "SCL";
-    if (dtype == DType::u16) source.saturated = product.saturated;
+    SceneBand band = product.bands.at(image.band);
+    if (dtype == DType::u16) band.saturated = product.saturated;
+    add_band(scene, std::move(band), dtype, options);
+    add_file(scene, std::move(file)).categories = image.band == "SCL";
   }
   return scene;
 }
@@ -447,6 +449,16 @@ std::vector<fs::path> scene_files(const fs::path& path) {
     return {archive ? path : *metadata};
   }
   return path_kind(path) == PathKind::folder ? files_of_folder(path) : std::vector<fs::path>{path};
+}
+
+int64_t file_bytes(const fs::path& path) {
+  int64_t total = 0;
+  for (const fs::path& file : scene_files(path)) {
+    std::error_code none;
+    const uintmax_t size = fs::file_size(file, none);
+    if (!none) total += static_cast<int64_t>(size);
+  }
+  return total;
 }
 
 }  // namespace unetd::io

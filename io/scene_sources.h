@@ -8,7 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
+#include <string>
 #include <vector>
 
 namespace unetd::io {
@@ -22,12 +22,11 @@ struct SceneSource {
   int64_t finer = 1;              // how many of its pixels one scene pixel spans; one of both is 1
   bool use_mask = false;
   bool categories = false;  // values are names, so they are never averaged
-  std::optional<double> saturated =
-      {};  // a stored value that is no measurement: never averaged either
 };
 
 struct SceneSources {
   Grid grid;
+  std::string date;  // as Scene::date() says
   std::vector<SceneBand> bands;
   DType dtype = DType::f32;  // of all bands
   std::vector<SceneSource> sources;

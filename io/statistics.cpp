@@ -1,6 +1,7 @@
 #include "io/statistics.h"
 
 #include "engine/base/pixel_type.h"
+#include "io/stated_value.h"
 
 #include <algorithm>
 #include <bit>
@@ -43,25 +44,32 @@ double BandStatistics::percentile(double percent) const {
 
 void StatisticsAccumulator::add(const void* samples, const uint8_t* valid, int64_t count,
                                 int64_t step) {
+  BandStatistics& s = statistics_;
+  s.pixels += count;
   with_pixel_type(dtype_, [&](auto zero) {
     const auto* from = static_cast<const decltype(zero)*>(samples);
     for (int64_t i = 0; i < count; ++i) {
-      if (valid[i] == 0) continue;
-      const auto value = static_cast<double>(from[i * step]);
-      min_ = count_ == 0 ? value : std::min(min_, value);
-      max_ = count_ == 0 ? value : std::max(max_, value);
+      const auto sample = from[i * step];
+      if (valid[i] == 0) {
+        s.nodata += lacks_data(sample, nodata_) ? 1 : 0;
+        continue;
+      }
+      if (saturated_ && is_stated_value(sample, *saturated_)) ++s.saturated;
+      const auto value = static_cast<double>(sample);
+      s.min = s.count == 0 ? value : std::min(s.min, value);
+      s.max = s.count == 0 ? value : std::max(s.max, value);
       // Welford's update: no cancellation when the mean is far from zero.
-      const double delta = value - mean_;
-      mean_ += delta / static_cast<double>(++count_);
-      squares_ += delta * (value - mean_);
-      ++histogram_[bin_of(from[i * step])];
+      const double delta = value - s.mean;
+      s.mean += delta / static_cast<double>(++s.count);
+      squares_ += delta * (value - s.mean);
+      ++histogram_[bin_of(sample)];
     }
   });
 }
 
 // The sample of that rank; within a bin of floats, by interpolation over it.
 double StatisticsAccumulator::percentile(double percent) const {
-  const double rank = percent / 100 * static_cast<double>(count_ - 1);
+  const double rank = percent / 100 * static_cast<double>(statistics_.count - 1);
   double before = 0;
   for (uint32_t bin = 0; bin < bins; ++bin) {
     const auto here = static_cast<double>(histogram_[bin]);
@@ -72,23 +80,40 @@ double StatisticsAccumulator::percentile(double percent) const {
     const double start = bin_start(dtype_, bin);
     if (dtype_ != DType::f32) return start;
     const double end = bin_start(dtype_, std::min<uint32_t>(bin + 1, bins - 1));
-    return std::clamp(start + (end - start) * (rank - before + 0.5) / here, min_, max_);
+    return std::clamp(start + (end - start) * (rank - before + 0.5) / here, statistics_.min,
+                      statistics_.max);
   }
-  return max_;
+  return statistics_.max;
 }
 
 BandStatistics StatisticsAccumulator::result() const {
-  BandStatistics s;
-  if (count_ == 0) return s;
-  s.count = count_;
-  s.min = min_;
-  s.max = max_;
-  s.mean = mean_;
-  s.stddev = std::sqrt(squares_ / static_cast<double>(count_));
+  BandStatistics s = statistics_;
+  if (s.count == 0) return s;
+  s.stddev = std::sqrt(squares_ / static_cast<double>(s.count));
   for (size_t i = 0; i < s.percents.size(); ++i) s.percentiles[i] = percentile(s.percents[i]);
-  s.percentiles.front() = min_;
-  s.percentiles.back() = max_;
+  s.percentiles.front() = s.min;
+  s.percentiles.back() = s.max;
   return s;
+}
+
+std::vector<double> StatisticsAccumulator::histogram(double low, double high,
+                                                     size_t columns) const {
+  UNETD_CHECK(high > low && columns > 0, "a histogram from ", low, " to ", high);
+  std::vector<double> shares(columns);
+  const double width = (high - low) / static_cast<double>(columns);
+  const double half = dtype_ == DType::f32 ? 0 : 0.5;  // integers stand for what rounds to them
+  for (uint32_t bin = 0; bin < bins; ++bin) {
+    if (histogram_[bin] == 0) continue;
+    const double start = bin_start(dtype_, bin) - half;
+    const double end = dtype_ == DType::f32 ? bin_start(dtype_, bin + 1) : start + 1;
+    const double from = std::max((start - low) / width, 0.0);
+    const double to = std::min((end - low) / width, static_cast<double>(columns));
+    const double density = static_cast<double>(histogram_[bin]) /
+                           static_cast<double>(statistics_.count) * width / (end - start);
+    for (double at = from; at < to; at = std::floor(at) + 1)
+      shares[static_cast<size_t>(at)] += density * (std::min(std::floor(at) + 1, to) - at);
+  }
+  return shares;
 }
 
 }  // namespace unetd::io

@@ -4,6 +4,7 @@
 #include "io/build_store.h"
 #include "io/patch_store.h"
 #include "tests/support/rasters.h"
+#include "tests/support/refusal.h"
 #include "tests/support/temp_folder.h"
 
 #include <algorithm>
@@ -45,18 +46,6 @@ BuildOptions options_in(const TempFolder& folder, int64_t width = 200, int64_t h
   o.split.block = 40;
   o.out = folder / "store";
   return o;
-}
-
-template <class F>
-std::string refusal(F&& action) {
-  try {
-    action();
-  } catch (const UserError& e) {
-    CHECK(std::string(e.what()).find('\n') == std::string::npos);
-    return e.what();
-  }
-  FAIL("nothing was thrown");
-  return "";
 }
 
 int64_t entries(const fs::path& folder) {

@@ -3,6 +3,7 @@
 #include "tools/class_file.h"
 #include "tools/cli.h"
 #include "tools/scene_flags.h"
+#include "tools/store_tables.h"
 
 #include <algorithm>
 #include <charconv>
@@ -23,7 +24,9 @@ cli::Spec spec() {
       .description =
           "Reads scenes with their label rasters, cuts square patches, divides them into train, "
           "valid and test by ground (never by patch: neighbours would leak), counts classes and "
-          "band statistics, and writes a patch store for unetd-train.\n\n"
+          "band statistics, and writes a patch store for unetd-train. In the store, statistics.png "
+          "shows the histograms of the bands, overview.png where the patches of each split lie, "
+          "and classes.png where on the scenes each class lives.\n\n"
           "A SCENE is a GeoTIFF, COG or VRT stack, a folder of band files, a STAC item (.json) of "
           "local files, or a Sentinel-2 product (a .SAFE folder, a .zip of one, or its MTD_*.xml). "
           "With --labels naming "
@@ -87,18 +90,29 @@ cli::Spec spec() {
             .help = "least share of labelled pixels in a patch",
             .kind = Kind::number,
             .fallback = "0.5"},
+           {.name = "--max-per-scene",
+            .value = "N",
+            .help = "keep no more training patches of a scene, chosen at random; 0: all",
+            .kind = Kind::integer,
+            .fallback = "0"},
+           {.name = "--max-per-date",
+            .value = "N",
+            .help = "the same for all scenes of a date, which products say; each is read twice",
+            .kind = Kind::integer,
+            .fallback = "0"},
            {.name = "--split",
             .value = "METHOD",
-            .help = "scene, blocks, or list:FILE.csv (columns x, y, size, split)",
+            .help = "scene, date (all scenes of a date in one split), blocks, or list:FILE.csv "
+                    "(columns x, y, size, split)",
             .fallback = "blocks"},
            {.name = "--valid-share",
             .value = "SHARE",
-            .help = "of scenes or blocks",
+            .help = "of scenes, dates or blocks",
             .kind = Kind::number,
             .fallback = "0.15"},
            {.name = "--test-share",
             .value = "SHARE",
-            .help = "of scenes or blocks",
+            .help = "of scenes, dates or blocks",
             .kind = Kind::number,
             .fallback = "0.15"},
            {.name = "--block",
@@ -116,6 +130,12 @@ cli::Spec spec() {
             .help = "of the split and the random patches",
             .kind = Kind::integer,
             .fallback = "0"},
+           {.name = "--append",
+            .help =
+                "add the scenes that the store does not have yet; with the same settings it "
+                "becomes what one run on all of them makes. Scenes come by --train, --valid and "
+                "--test, or are divided by blocks or list",
+            .kind = Kind::toggle},
            {.name = "--out", .value = "STORE", .help = "folder to write", .required = true}},
       .json = true,
       .overwrite = true,
@@ -210,32 +230,29 @@ std::vector<double> balance(const Args& args, size_t classes) {
   return shares;
 }
 
-void print(const io::StoreSchema& schema, bool json) {
-  nlohmann::ordered_json splits;
+nlohmann::ordered_json facts(const io::StoreSchema& schema) {
+  nlohmann::ordered_json splits, bands;
   for (size_t s = 0; s < io::split_names.size(); ++s) {
-    const auto patches =
-        std::count_if(schema.patches.begin(), schema.patches.end(),
-                      [&](const auto& p) { return static_cast<size_t>(p.split) == s; });
     auto& out = splits[io::split_names[s]];
-    out["patches"] = patches;
-    for (size_t c = 0; c < schema.classes.size(); ++c) {
+    out["patches"] =
+        std::ranges::count(schema.patches, static_cast<io::Split>(s), &io::PatchRecord::split);
+    for (size_t c = 0; c < schema.classes.size(); ++c)
       out["pixels"][schema.classes[c].name] = schema.class_pixels[s][c];
-    }
     out["ignored"] = schema.class_pixels[s].back();
   }
-  if (json) {
-    std::cout << nlohmann::ordered_json{{"patch", schema.patch}, {"splits", splits}}.dump(1)
-              << '\n';
-    return;
+  for (size_t b = 0; b < schema.bands.size(); ++b) {
+    const io::BandStatistics& s = schema.statistics[b];
+    bands.push_back({{"name", schema.bands[b].name},
+                     {"min", s.min},
+                     {"p1", s.percentile(1)},
+                     {"mean", s.mean},
+                     {"deviation", s.stddev},
+                     {"p99", s.percentile(99)},
+                     {"max", s.max},
+                     {"nodata_share", s.nodata_share()}});
+    if (schema.bands[b].saturated) bands.back()["saturated_share"] = s.saturated_share();
   }
-  for (const auto& [name, split] : splits.items()) {
-    std::cout << name << ": " << split["patches"] << " patches of " << schema.patch << "x"
-              << schema.patch;
-    for (const auto& [cls, pixels] : split["pixels"].items()) {
-      std::cout << ", " << cls << " " << pixels;
-    }
-    std::cout << ", ignored " << split["ignored"] << '\n';
-  }
+  return {{"patch", schema.patch}, {"splits", splits}, {"bands", bands}};
 }
 
 void tile(const Args& args) {
@@ -252,9 +269,12 @@ void tile(const Args& args) {
                       .samples = args.integer("--samples"),
                       .balance = balance(args, options.classes.classes.size()),
                       .min_coverage = args.number("--min-coverage"),
+                      .max_per_scene = args.integer("--max-per-scene"),
+                      .max_per_date = args.integer("--max-per-date"),
                       .seed = static_cast<uint64_t>(args.integer("--seed"))};
   options.out = args.path("--out");
   options.overwrite = args.overwrite();
+  options.append = args.has("--append");
   std::optional<cli::Progress> progress;
   int64_t planned = 0;  // grows as scenes are opened
   const io::StoreSchema schema = build_store(options, [&](int64_t done, int64_t total) {
@@ -262,7 +282,10 @@ void tile(const Args& args) {
     progress->update(done);
   });
   progress.reset();
-  print(schema, args.json());
+  if (args.json())
+    std::cout << facts(schema).dump(1) << '\n';
+  else
+    std::cout << class_table(schema) << '\n' << statistics_table(schema);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "tools/report/chart.h"
 
+#include "engine/base/ticks.h"
 #include "tools/report/html.h"
 
 #include <algorithm>
@@ -40,15 +41,6 @@ struct Axis {
   }
 };
 
-// 1, 2 or 5 times a power of ten: the smallest that is at least x.
-double round_up(double x) {
-  const double power = std::pow(10, std::floor(std::log10(x)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= x * (1 - 1e-9)) return factor * power;
-  }
-  return 10 * power;
-}
-
 // Ticks at round numbers; with `widen` the axis ends at ticks, too.
 Axis linear_axis(double low, double high, bool widen) {
   if (!(high > low)) high = low + std::max(std::abs(low), 1.0) * 1e-3;
@@ -56,9 +48,7 @@ Axis linear_axis(double low, double high, bool widen) {
   const double step = round_up((high - low) / about);
   Axis axis{low, high};
   if (widen) axis.low = std::floor(low / step) * step, axis.high = std::ceil(high / step) * step;
-  const auto first = static_cast<int64_t>(std::ceil(axis.low / step - 1e-9));
-  const auto last = static_cast<int64_t>(std::floor(axis.high / step + 1e-9));
-  for (int64_t i = first; i <= last; ++i) axis.ticks.push_back(static_cast<double>(i) * step);
+  axis.ticks = ticks(axis.low, axis.high, step);
   return axis;
 }
 

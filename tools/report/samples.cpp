@@ -49,20 +49,6 @@ Tensor shrunk(Tensor picture, int64_t most) {
   return small;
 }
 
-io::Raster raster_of(const io::StoreSchema& schema, const io::PatchView& view) {
-  const int64_t side = schema.patch;
-  io::Raster patch{Tensor({1, side, side, std::ssize(schema.bands)}, schema.dtype),
-                   Tensor({1, side, side, 1}, DType::u8)};
-  std::memcpy(patch.image.data(), view.image, patch.image.bytes());
-  const auto valid = patch.valid.span<uint8_t>();
-  if (view.valid == nullptr) {
-    std::ranges::fill(valid, uint8_t{1});
-  } else {
-    std::copy_n(view.valid, valid.size(), valid.begin());
-  }
-  return patch;
-}
-
 std::string worst_mistake(const Confusion& confusion, const std::vector<io::ClassInfo>& classes) {
   int64_t most = 0;
   std::string text;
@@ -89,7 +75,7 @@ Sample draw_sample(const io::PatchStore& store, int64_t patch, const Predict& pr
   const io::StoreSchema& schema = store.schema();
   const io::PatchView view = store.view(patch);
   const std::span<const uint8_t> truth = labels_of(store, patch);
-  const Tensor classes = predict(raster_of(schema, view));
+  const Tensor classes = predict(store.raster(patch));
   const std::span<const uint8_t> prediction = classes.span<uint8_t>();
   Confusion confusion(static_cast<int64_t>(schema.classes.size()));
   confusion.add(truth, prediction);

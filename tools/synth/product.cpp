@@ -114,6 +114,9 @@ std::string tile_metadata(const io::Grid& fine) {
   std::ostringstream xml;
   xml << R"(<?xml version="1.0" encoding="UTF-8"?>
 <n1:Level-1C_Tile_ID xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/S2_PDI_Level-1C_Tile_Metadata.xsd">
+  <n1:General_Info>
+    <SENSING_TIME metadataLevel="Standard">2020-01-01T00:00:00.000Z</SENSING_TIME>
+  </n1:General_Info>
   <n1:Geometric_Info>
     <Tile_Geocoding>
       <HORIZONTAL_CS_CODE>)"
