@@ -19,9 +19,14 @@ constexpr vsi_l_offset largest_xml = vsi_l_offset{64} << 20;
 constexpr int deepest_element = 64;
 constexpr const char* damaged_archive =
     "the folder cannot be listed or the archive is damaged: copy or download it again";
+constexpr const char* damaged_file =
+    "the file or its archive is damaged: copy or download it again";
 constexpr const char* damaged_xml =
     "the metadata is damaged or incomplete: copy or download the product again";
 
+struct CloseFile {
+  void operator()(VSILFILE* file) const { VSIFCloseL(file); }
+};
 struct CloseDirectory {
   void operator()(VSIDIR* directory) const { VSICloseDir(directory); }
 };
@@ -55,6 +60,30 @@ PathKind path_kind(const fs::path& path) {
   if (VSIStatExL(path.c_str(), &stat, VSI_STAT_EXISTS_FLAG | VSI_STAT_NATURE_FLAG) != 0)
     return PathKind::none;
   return VSI_ISDIR(stat.st_mode) != 0 ? PathKind::folder : PathKind::file;
+}
+
+FileStamp file_stamp(const fs::path& path) {
+  VSIStatBufL stat;
+  if (VSIStatL(path.c_str(), &stat) != 0)
+    throw UserError(str("cannot open ", path.string(), ": it is missing"));
+  return {static_cast<int64_t>(stat.st_size), static_cast<int64_t>(stat.st_mtime)};
+}
+
+void read_parts(const fs::path& path,
+                const std::function<void(std::span<const std::byte>)>& visit) {
+  constexpr size_t at_once = size_t{1} << 20;
+  const auto size = static_cast<size_t>(file_stamp(path).size);
+  const GdalErrors errors(path);
+  const std::unique_ptr<VSILFILE, CloseFile> file(VSIFOpenL(path.c_str(), "rb"));
+  errors.check(file != nullptr, "open", damaged_file);
+  std::vector<std::byte> part(at_once);
+  for (size_t done = 0; done < size;) {
+    const size_t length = std::min(part.size(), size - done);
+    errors.check(VSIFReadL(part.data(), 1, length, file.get()) == length, "read", damaged_file);
+    visit({part.data(), length});
+    done += length;
+  }
+  errors.check(true, "read", damaged_file);
 }
 
 std::vector<fs::path> files_below(const fs::path& folder, int depth) {

@@ -3,9 +3,11 @@
 // ("/vsizip/product.zip/...").
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +16,19 @@ namespace unetd::io {
 
 enum class PathKind : uint8_t { none, file, folder };
 PathKind path_kind(const std::filesystem::path& path);
+
+// Changes when the file does.
+struct FileStamp {
+  int64_t size = 0, time = 0;  // bytes, seconds since 1970
+
+  bool operator==(const FileStamp&) const = default;
+};
+// Throws UserError if there is no such file.
+FileStamp file_stamp(const std::filesystem::path& path);
+
+// Calls visit with the content, a part at a time. Throws UserError if it cannot be read to its end.
+void read_parts(const std::filesystem::path& path,
+                const std::function<void(std::span<const std::byte>)>& visit);
 
 // Names of the files in a folder and at most `depth` folders below, relative to it, sorted. Throws
 // UserError if it cannot be read.

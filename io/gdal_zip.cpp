@@ -13,6 +13,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -34,11 +35,6 @@ struct CloseFile {
 };
 using File = std::unique_ptr<VSILFILE, CloseFile>;
 
-uint64_t size_of(const File& file) {
-  VSIFSeekL(file.get(), 0, SEEK_END);
-  return VSIFTellL(file.get());
-}
-
 // An unsigned number of the archive, least byte first.
 uint64_t number_at(const std::string& bytes, size_t at, size_t length) {
   uint64_t value = 0;
@@ -51,7 +47,7 @@ class Archive {
  public:
   explicit Archive(const fs::path& path) : errors_(path), file_(VSIFOpenL(path.c_str(), "rb")) {
     errors_.check(file_ != nullptr, "open", damaged);
-    size_ = size_of(file_);
+    size_ = static_cast<uint64_t>(file_stamp(path).size);
   }
 
   // Name of each member and its CRC-32.
@@ -117,39 +113,23 @@ std::optional<fs::path> archive_of(const fs::path& path) {
 }
 
 uint32_t checksum_of(const fs::path& path) {
-  const GdalErrors errors(path);
-  const File file(VSIFOpenL(path.c_str(), "rb"));
-  errors.check(file != nullptr, "open", damaged);
-  const uint64_t size = size_of(file);
-  errors.check(VSIFSeekL(file.get(), 0, SEEK_SET) == 0, "read", damaged);
-  std::vector<std::byte> part(size_t{1} << 20);
   uint32_t crc = 0;
-  for (uint64_t done = 0; done < size;) {
-    const size_t length = std::min<uint64_t>(part.size(), size - done);
-    errors.check(VSIFReadL(part.data(), 1, length, file.get()) == length, "read", damaged);
-    crc = crc32({part.data(), length}, crc);
-    done += length;
-  }
-  errors.check(true, "read", damaged);
+  read_parts(path, [&](std::span<const std::byte> part) { crc = crc32(part, crc); });
   return crc;
 }
 
 // What this process knows of an archive, as long as that keeps its size and time.
 struct Known {
-  int64_t size = 0, time = 0;
+  FileStamp stamp;
   std::map<std::string, uint32_t> checksums;
   std::set<std::string> whole;  // members that were compared
 };
 
 Known& known(const fs::path& archive) {
   static std::map<fs::path, Known> archives;
-  VSIStatBufL stat;
-  if (VSIStatL(archive.c_str(), &stat) != 0)
-    throw UserError(str("cannot open ", archive.string(), ": it is missing"));
-  const auto size = static_cast<int64_t>(stat.st_size), time = static_cast<int64_t>(stat.st_mtime);
+  const FileStamp stamp = file_stamp(archive);
   Known& k = archives[archive];
-  if (k.size != size || k.time != time || k.checksums.empty())
-    k = {size, time, Archive(archive).checksums(), {}};
+  if (k.stamp != stamp || k.checksums.empty()) k = {stamp, Archive(archive).checksums(), {}};
   return k;
 }
 

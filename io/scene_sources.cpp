@@ -3,6 +3,7 @@
 #include "engine/base/error.h"
 #include "engine/base/log.h"
 #include "io/gdal_vsi.h"
+#include "io/manifest.h"
 #include "io/product.h"
 #include "io/stac.h"
 
@@ -354,11 +355,13 @@ SceneSources open_product(const fs::path& metadata, const SceneOptions& options)
   if (!granule.grids.contains(resolution))
     throw UserError(str(metadata.string(), " has no grid of ", resolution,
                         " m: choose --resolution 10, 20 or 60"));
+  const Manifest manifest(metadata.has_parent_path() ? metadata.parent_path() : fs::path("."));
   SceneSources scene;
   scene.grid = granule.grids.at(resolution);
   scene.date = granule.date;
   for (const ProductImage& image :
        choose_images(product, granule, product_bands(product, options.bands), resolution)) {
+    manifest.verify(image.path);
     Dataset file = open_single(image.path);
     const DType dtype = checked_band(file, 0).dtype;
     SceneBand band = product.bands.at(image.band);
