@@ -154,6 +154,8 @@ void gdal_init() {
     // tile cut short, the call that it works for succeeds and the tile is zero (seen with
     // GDAL 3.6.2).
     CPLSetConfigOption("GDAL_NUM_THREADS", "1");
+    // Or two virtual rasters of one file would share its handle, and be read by two threads.
+    CPLSetConfigOption("VRT_SHARED_SOURCE", "0");
     if (CPLGetConfigOption("GDAL_CACHEMAX", nullptr) == nullptr) GDALSetCacheMax64(block_cache);
   });
 }

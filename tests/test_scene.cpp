@@ -1,5 +1,6 @@
 // Scenes and labels: what is read is what the file holds, and what is wrong with a file is said.
 #include "engine/base/error.h"
+#include "engine/base/file.h"
 #include "io/gdal.h"
 #include "io/labels.h"
 #include "io/scene.h"
@@ -226,6 +227,24 @@ TEST_CASE("scene: band files that do not fit one another are refused with the re
   CHECK_THAT(refusal([&] { Scene::open(folder.path()); }), Contains("size"));
   write_raster<uint16_t>(folder / "B05.tif", test_grid(8, 8), {{""}, {""}}, ramp);
   CHECK_THAT(refusal([&] { Scene::open(folder.path()); }), Contains("has 2 bands"));
+}
+
+TEST_CASE("scene: virtual bands of one file are read at the same time", "[io]") {
+  const TempFolder folder;
+  const Grid grid = test_grid(300, 200);
+  write_raster<uint16_t>(folder / "stack.tif", grid, {{"B02"}, {"B03"}, {"B04"}, {"B08"}}, ramp);
+  fs::create_directory(folder / "bands");
+  for (int band = 1; band <= 4; ++band)
+    write_file(folder / str("bands/B0", band == 4 ? 8 : band + 1, ".vrt"),
+               str("<VRTDataset rasterXSize=\"300\" rasterYSize=\"200\">"
+                   "<VRTRasterBand dataType=\"UInt16\" band=\"1\"><SimpleSource>"
+                   "<SourceFilename relativeToVRT=\"1\">../stack.tif</SourceFilename><SourceBand>",
+                   band, "</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"));
+  const Raster stack = Scene::open(folder / "stack.tif").read(grid.whole());
+  for (int i = 0; i < 20; ++i) {
+    const Raster raster = Scene::open(folder / "bands").read(grid.whole());
+    REQUIRE(std::ranges::equal(raster.image.span<uint16_t>(), stack.image.span<uint16_t>()));
+  }
 }
 
 TEST_CASE("scene: a truncated file fails when its pixels are read", "[io]") {
