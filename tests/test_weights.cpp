@@ -2,6 +2,7 @@
 // that do not hold a whole network are refused before memory is taken for one.
 #include "engine/base/bytes.h"
 #include "engine/base/error.h"
+#include "engine/base/file.h"
 #include "kernels/register.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/memory_limit.h"
@@ -91,6 +92,19 @@ TEST_CASE("weights: a network goes out as it came", "[weights]") {
       CHECK(load<int64_t>(written->bytes) == load<int64_t>(view.bytes));
     }
   }
+}
+
+TEST_CASE("weights: what a file is its content tells", "[weights]") {
+  const TempFolder folder;
+  const Checkpoint in(weights("double"));
+  save_model(folder / "safe.pth", params_of(in), 0, {});
+  CHECK(Checkpoint(folder / "safe.pth").model().width == in.model().width);
+  fs::copy_file(weights("double"), folder / "torch.safetensors");
+  CHECK(Checkpoint(folder / "torch.safetensors").model().width == in.model().width);
+  write_file(folder / "text.pth", "weights");
+  CHECK_THROWS_WITH(Checkpoint(folder / "text.pth"),
+                    Catch::Contains("torch.save(model.state_dict()"));
+  CHECK_THROWS_WITH(Checkpoint(folder / "absent.pth"), Catch::Contains("cannot open"));
 }
 
 // A file of tensors that may be changed before it is written.

@@ -11,12 +11,15 @@ namespace {
 
 std::variant<SafeTensorsFile, TorchFile> open(const std::filesystem::path& path) {
   if (is_torch_file(path)) return TorchFile(path);
-  const std::string suffix = path.extension().string();
-  if (std::filesystem::is_regular_file(path) && (suffix == ".pth" || suffix == ".pt")) {
-    throw UserError(str(path.string(), " is no file of torch.save, or its beginning is damaged; ",
-                        "write it again by torch.save(model.state_dict(), FILE)"));
+  try {
+    return SafeTensorsFile(path);
+  } catch (const UserError&) {
+    const std::string suffix = path.extension().string();
+    const bool expected = suffix == ".pth" || suffix == ".pt";
+    if (!expected || !std::filesystem::is_regular_file(path)) throw;
   }
-  return SafeTensorsFile(path);
+  throw UserError(str(path.string(), " is no file of torch.save, or its beginning is damaged; ",
+                      "write it again by torch.save(model.state_dict(), FILE)"));
 }
 
 std::string without_prefixes(std::string_view name) {
