@@ -25,7 +25,8 @@ bool better(Config::Judge judge, double score, double than);
 
 // Lowers the learning rate where scores have stopped improving: after more than `patience`
 // evaluations in a row that were not better than the best by a ten-thousandth of it, the rate is
-// multiplied by schedule.factor, and the count begins anew (PyTorch's ReduceLROnPlateau).
+// multiplied by schedule.factor unless it would fall by 1e-8 at most, and the count begins anew
+// (PyTorch's ReduceLROnPlateau).
 struct Plateau {
   std::optional<double> best;
   int64_t waited = 0;
