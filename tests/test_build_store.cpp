@@ -318,6 +318,16 @@ TEST_CASE("build: a date that is missing or none is named", "[io][build]") {
   CHECK_FALSE(fs::exists(o.out));
 }
 
+TEST_CASE("build: the date of a real product", "[io][build][data]") {
+  const auto data = real_data();
+  if (!data) return;
+  SceneOptions options;
+  options.resolution = 60;
+  for (const auto& entry : fs::directory_iterator(*data / "t29unu-l2a-n0400-safe"))
+    if (entry.path().extension() == ".SAFE")
+      CHECK(Scene::open(entry.path(), options).date() == "2022-10-05");
+}
+
 TEST_CASE("build: scenes that are added later give the bytes of one run", "[io][build]") {
   const TempFolder folder;
   const LabelledScene a = write_scene(folder, "a", 200, Split::train),
@@ -404,6 +414,11 @@ TEST_CASE("build: what does not fit a store is not added to it", "[io][build]") 
                         [](int64_t, int64_t, int64_t) { return 77; });
   CHECK_THAT(refused([&](BuildOptions& o) { o.sources[0].labels = folder / "bad_labels.tif"; }),
              Contains("77"));
+  BuildOptions same = more;  // by another name
+  same.sources = {a};
+  same.sources[0].scene = folder / "b" / ".." / "a.tif";
+  CHECK(build_store(same).sources.size() == 1);
+  CHECK(content(first.out) == before);
   // A scene that has grown since is not the one that was cut.
   write_scene(folder, "a", 120);
   CHECK_THAT(refused([&](BuildOptions& o) { o.sources = {a}; }), Contains("has changed since"));
