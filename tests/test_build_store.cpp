@@ -264,6 +264,7 @@ TEST_CASE("build: dates of products divide scenes and limit patches", "[io][buil
   const StoreSchema by_date = build_store(o);
   CHECK(by_date.sources[1].date == "2022-06-02");
   CHECK(PatchStore::open(o.out).schema().sources == by_date.sources);
+  CHECK(PatchStore::open(o.out).schema().bands[0].saturated == 65535);
   std::map<std::string, std::set<Split>> splits;
   for (const PatchRecord& patch : by_date.patches)
     splits[by_date.sources[static_cast<size_t>(patch.source)].date].insert(patch.split);
@@ -416,7 +417,7 @@ TEST_CASE("build: what does not fit a store is not added to it", "[io][build]") 
              Contains("77"));
   BuildOptions same = more;  // by another name
   same.sources = {a};
-  same.sources[0].scene = folder / "b" / ".." / "a.tif";
+  same.sources[0].scene = folder.path() / "." / "a.tif";
   CHECK(build_store(same).sources.size() == 1);
   CHECK(content(first.out) == before);
   // A scene that has grown since is not the one that was cut.
