@@ -19,7 +19,10 @@ std::string class_list(const std::vector<ClassInfo>& classes) {
 }
 
 bool same_place(const std::string& stored, const fs::path& path) {
-  const auto absolute = [](const fs::path& p) { return fs::absolute(p).lexically_normal(); };
+  const auto absolute = [](const fs::path& p) {
+    const fs::path full = fs::absolute(p).lexically_normal();
+    return full.has_filename() ? full : full.parent_path();  // "scene/" is "scene"
+  };
   return absolute(stored) == absolute(path);
 }
 

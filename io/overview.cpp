@@ -125,9 +125,16 @@ Tensor Overview::Panel::grey() const {
   return picture;
 }
 
+int64_t Overview::width() const {
+  constexpr int64_t narrowest = 300;
+  int64_t widest = narrowest;
+  for (const Panel& panel : panels_) widest = std::max(widest, panel.shape.w);
+  return widest;
+}
+
 void Overview::draw_panel(Canvas& canvas, const Panel& panel, int64_t x, int64_t y) const {
   constexpr double tint = 0.35, crowded = 1.5;
-  canvas.text(x, y, fitted(panel.title, panel_side(panels_.size())), dim);
+  canvas.text(x, y, fitted(panel.title, width()), dim);
   y += line_height;
   canvas.draw(panel.grey(), x, y);
   for (int64_t i = 0; i < panel.shape.pixels(); ++i)
@@ -144,7 +151,7 @@ void Overview::draw_panel(Canvas& canvas, const Panel& panel, int64_t x, int64_t
 }
 
 Tensor Overview::picture() const {
-  const int64_t side = panel_side(panels_.size()), across = side + margin;
+  const int64_t across = width() + margin;
   const int64_t rows = (std::ssize(panels_) + columns_ - 1) / columns_;
   std::vector<int64_t> heights(static_cast<size_t>(rows));
   for (size_t i = 0; i < panels_.size(); ++i) {
@@ -153,7 +160,8 @@ Tensor Overview::picture() const {
   }
   const int64_t more = sources_ - std::ssize(panels_), top = 2 * margin + line_height;
   const int64_t last = more > 0 ? line_height + margin : 0;
-  Canvas canvas(margin + across * columns_,
+  constexpr int64_t narrowest = 640;  // for the legend
+  Canvas canvas(std::max(margin + across * columns_, narrowest),
                 top + std::accumulate(heights.begin(), heights.end(), int64_t{0}) + last);
   draw_legend(canvas, patches_);
   int64_t y = top;

@@ -40,6 +40,8 @@ class Overview {
     Tensor grey() const;
   };
 
+  // Of a panel and its title.
+  int64_t width() const;
   void draw_panel(Canvas& canvas, const Panel& panel, int64_t x, int64_t y) const;
 
   std::array<int, 3> bands_;

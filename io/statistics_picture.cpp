@@ -61,8 +61,9 @@ std::vector<Panel> panels_of(std::span<const SceneBand> bands,
   std::vector<Panel> panels;
   for (size_t b = 0; b < bands.size(); ++b) {
     const Row row{&bands[b], &statistics[b], statistics[b].result()};
-    if (panels.empty() || !panels.back().takes(row)) panels.emplace_back();
-    panels.back().add(row);
+    const auto fits = [&](const Panel& panel) { return panel.takes(row); };
+    const auto found = std::ranges::find_if(panels, fits);
+    (found == panels.end() ? panels.emplace_back() : *found).add(row);
   }
   for (Panel& panel : panels) panel.widen();
   return panels;

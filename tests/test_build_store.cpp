@@ -264,6 +264,7 @@ TEST_CASE("build: dates of products divide scenes and limit patches", "[io][buil
   const StoreSchema by_date = build_store(o);
   CHECK(by_date.sources[1].date == "2022-06-02");
   CHECK(PatchStore::open(o.out).schema().sources == by_date.sources);
+  CHECK(PatchStore::open(o.out).schema().bands[0].saturated == 65535);
   std::map<std::string, std::set<Split>> splits;
   for (const PatchRecord& patch : by_date.patches)
     splits[by_date.sources[static_cast<size_t>(patch.source)].date].insert(patch.split);
@@ -316,6 +317,16 @@ TEST_CASE("build: a date that is missing or none is named", "[io][build]") {
   o = p.options({p.dated("b", "yesterday")});
   CHECK_THAT(refusal([&] { build_store(o); }), Contains("MTD_TL.xml") && Contains("yesterday"));
   CHECK_FALSE(fs::exists(o.out));
+}
+
+TEST_CASE("build: the date of a real product", "[io][build][data]") {
+  const auto data = real_data();
+  if (!data) return;
+  SceneOptions options;
+  options.resolution = 60;
+  for (const auto& entry : fs::directory_iterator(*data / "t29unu-l2a-n0400-safe"))
+    if (entry.path().extension() == ".SAFE")
+      CHECK(Scene::open(entry.path(), options).date() == "2022-10-05");
 }
 
 TEST_CASE("build: scenes that are added later give the bytes of one run", "[io][build]") {
@@ -404,6 +415,11 @@ TEST_CASE("build: what does not fit a store is not added to it", "[io][build]") 
                         [](int64_t, int64_t, int64_t) { return 77; });
   CHECK_THAT(refused([&](BuildOptions& o) { o.sources[0].labels = folder / "bad_labels.tif"; }),
              Contains("77"));
+  BuildOptions same = more;  // by another name
+  same.sources = {a};
+  same.sources[0].scene = folder.path() / "." / "a.tif";
+  CHECK(build_store(same).sources.size() == 1);
+  CHECK(content(first.out) == before);
   // A scene that has grown since is not the one that was cut.
   write_scene(folder, "a", 120);
   CHECK_THAT(refused([&](BuildOptions& o) { o.sources = {a}; }), Contains("has changed since"));

@@ -154,6 +154,8 @@ TEST_CASE("pictures: bands of one scale share an axis, others have their own", "
   };
   const SceneBand plain{"B02", {}, 1, 0}, other{"B03", {}, 1, 0}, scaled{"DEM", {}, 2, 0};
   const int64_t together = height({plain, other}, {1, 1.5});
+  CHECK(height({plain, scaled, other}, {1, 1, 1}) - height({plain, other, plain}, {1, 1, 1}) ==
+        height({plain, scaled}, {1, 1}) - together);  // the third goes to the first one's axis
   CHECK(height({plain, scaled}, {1, 1}) > together);
   CHECK(height({plain, other}, {1, 100}) > together);  // would be a line on the other's axis
   // A band without a sample, and one of a single value, have rows, too.
