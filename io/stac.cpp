@@ -85,7 +85,8 @@ fs::path local_path(const fs::path& item, const std::string& href) {
 }
 
 std::string band_name(const json& band, const std::string& key, bool sentinel2) {
-  const std::string own = text_at(band, "name"), name = own.empty() ? key : own;
+  std::string name = text_at(band, "name");
+  if (name.empty()) name = key;
   if (!sentinel2) return name;
   std::string common = text_at(band, "eo:common_name");
   if (common.empty()) common = text_at(band, "common_name");

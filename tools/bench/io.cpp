@@ -108,8 +108,9 @@ Rate time_disk(const std::vector<fs::path>& files, const char* what) {
 
 // The split with the most patches.
 io::Split largest_split(const io::PatchStore& store) {
-  const auto patches = [&](io::Split split) { return store.indices(split).size(); };
-  return std::ranges::max({io::Split::train, io::Split::valid, io::Split::test}, {}, patches);
+  return std::max(
+      {io::Split::train, io::Split::valid, io::Split::test},
+      [&](io::Split a, io::Split b) { return store.indices(a).size() < store.indices(b).size(); });
 }
 
 io::LoaderOptions loader_options(const IoOptions& options, int threads, bool augmented) {
@@ -178,6 +179,7 @@ io::Scene open_band(const fs::path& path) {
 Rate time_decoding(const fs::path& path, int threads, double seconds) {
   constexpr int64_t block = 1024;
   std::vector<io::Scene> scenes;
+  scenes.reserve(static_cast<size_t>(threads));
   for (int i = 0; i < threads; ++i) scenes.push_back(open_band(path));
   const io::Grid grid = scenes.front().grid();
   const int64_t columns = (grid.width + block - 1) / block;
@@ -188,6 +190,7 @@ Rate time_decoding(const fs::path& path, int threads, double seconds) {
   const Clock::time_point start = Clock::now();
   {
     std::vector<std::jthread> workers;
+    workers.reserve(scenes.size());
     for (const io::Scene& scene : scenes)
       workers.emplace_back([&] {
         try {
