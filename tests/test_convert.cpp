@@ -182,6 +182,29 @@ std::string field(const std::string& message, uint64_t number) {
   return "";
 }
 
+std::map<std::string, std::string> metadata_of(const std::string& model) {
+  std::map<std::string, std::string> metadata;
+  for (const auto& [number, content] : fields(model))
+    if (number == 14) metadata[field(content, 1)] = field(content, 2);
+  return metadata;
+}
+
+TEST_CASE("unetd-convert says nothing of classes that nobody named", "[programs][weights]") {
+  const TempFolder folder;
+  const std::string out = (folder / "net.onnx").string();
+  REQUIRE(
+      run_program("unetd-convert --quiet " + (fixtures / "double.pth").string() + " " + out).code ==
+      0);
+  const auto metadata = metadata_of(read_file(out));
+  CHECK(metadata.contains("model_type"));
+  CHECK_FALSE(metadata.contains("class_names"));
+  CHECK_FALSE(metadata.contains("standardization_mean"));
+  const ProgramResult small = run_program("unetd-convert --quiet --overwrite --tile 1 " +
+                                          (fixtures / "double.pth").string() + " " + out);
+  CHECK(small.code == 2);
+  CHECK(small.complains("at least 2 pixels"));
+}
+
 TEST_CASE("unetd-convert writes ONNX with what Deepness asks for", "[programs][weights]") {
   const TempFolder folder;
   fs::copy_file(fixtures / "bilinear.pth", folder / "net.pth");
@@ -195,9 +218,7 @@ TEST_CASE("unetd-convert writes ONNX with what Deepness asks for", "[programs][w
   const std::string model = read_file(out);
   CHECK(field(model, 1) == "8");             // ir_version
   CHECK(field(field(model, 8), 2) == "17");  // opset_import
-  std::map<std::string, std::string> metadata;
-  for (const auto& [number, content] : fields(model))
-    if (number == 14) metadata[field(content, 1)] = field(content, 2);
+  const auto metadata = metadata_of(model);
   CHECK(metadata.at("model_type") == "\"Segmentor\"");
   CHECK(metadata.at("class_names") == R"({"0":"land","1":"sea"})");
   CHECK(metadata.at("resolution") == "1000.0");

@@ -23,15 +23,16 @@ bool is_line(const io::Normalisation& n) {
 }  // namespace
 
 Metadata deepness_metadata(const ModelFile& model, int64_t tile) {
-  json names = json::object();
-  for (size_t i = 0; i < model.classes.size(); ++i)
-    names[std::to_string(i)] = model.classes[i].name;
   constexpr double percent = 100, centimetres = 100, full_scale = 255;
   Metadata metadata{
       {"model_type", json("Segmentor").dump()},
-      {"class_names", names.dump()},
       {"tile_size", json(tile).dump()},
       {"tiles_overlap", json(std::lround(percent * model.config.inference.overlap)).dump()}};
+  if (!model.metadata.contains("normalisation")) return metadata;  // nor anything else
+  json names = json::object();
+  for (size_t i = 0; i < model.classes.size(); ++i)
+    names[std::to_string(i)] = model.classes[i].name;
+  metadata["class_names"] = names.dump();
   if (model.scene.resolution > 0)
     metadata["resolution"] = json(centimetres * model.scene.resolution).dump();
   if (!is_line(model.normalisation)) {
