@@ -135,8 +135,12 @@ ordered_json header(const Args& args) {
   return {{"benchmark", args.command()},
           {"version", UNETD_VERSION},
           {"processor", cpu_name()},
-          {"threads", thread_count()},
-          {"device", backend(open_device(args.config().runtime.device)).info().name}};
+          {"threads", thread_count()}};
+}
+ordered_json header_with_device(const Args& args) {
+  ordered_json result = header(args);
+  result["device"] = backend(open_device(args.config().runtime.device)).info().name;
+  return result;
 }
 
 // --- ops ---------------------------------------------------------------------------------------
@@ -202,7 +206,7 @@ void ops(const Args& args) {
   const bool table = table_wanted(args);
   const bench::Peak peak = bench::measure_peak(options.device);
   if (table) print_peak(options.device, peak);
-  ordered_json result = header(args);
+  ordered_json result = header_with_device(args);
   result["peak"] = {{"gflops", peak.flops / 1e9}, {"gb_per_s", peak.bytes / 1e9}};
   result["cases"] = ordered_json::array();
   std::string complaints;
@@ -271,7 +275,7 @@ void network(const Args& args) {
       args.command() == "step" ? bench::time_step(o) : bench::time_inference(o);
   const double middle = median(t.seconds);
   const size_t arena_mib = t.arena >> 20;
-  ordered_json result = header(args);
+  ordered_json result = header_with_device(args);
   result["network"] = {{"width", o.model.width},
                        {"depth", o.model.depth},
                        {"bilinear", o.model.bilinear},
