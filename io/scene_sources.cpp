@@ -435,8 +435,8 @@ std::string scene_name(const fs::path& path) {
 
 std::string describe(const Scene& scene) {
   const std::vector<SceneBand>& bands = scene.bands();
-  std::vector<std::string> names;
-  for (const SceneBand& band : bands) names.push_back(band.name);
+  std::vector<std::string> names(bands.size());
+  std::ranges::transform(bands, names.begin(), &SceneBand::name);
   const SceneBand& first = bands.front();
   const bool alike = std::ranges::all_of(bands, [&](const SceneBand& b) {
     return b.scale == first.scale && b.offset == first.offset;

@@ -360,4 +360,3 @@ TEST_CASE("a single output trains with overlap, but not with a softmax", "[train
   CHECK_THROWS_WITH(Trainer(config, c, shape, 1, std::vector<std::vector<float>>(1)),
                     Catch::Contains("2 terms"));
 }
-

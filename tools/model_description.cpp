@@ -126,7 +126,7 @@ class Description {
     if (!node[key]) fail(node, str("this method needs `", key, "`"));
     if (node[key].IsScalar())
       return std::vector<double>(static_cast<size_t>(band_count_), as<double>(node[key], key));
-    const auto values = as<std::vector<double>>(node[key], key);
+    auto values = as<std::vector<double>>(node[key], key);
     if (std::ssize(values) != band_count_)
       fail(node[key],
            str("`", key, "` has ", values.size(), " numbers for ", band_count_, " bands"));

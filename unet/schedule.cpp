@@ -37,9 +37,11 @@ double learning_rate(const Config& config, int64_t step, int64_t steps) {
     case Config::Schedule::linear:
       rate = lr + (last - lr) * p;
       break;
-    case Config::Schedule::step:
-      rate = lr * std::pow(c.factor, static_cast<double>(step / c.step_every));
+    case Config::Schedule::step: {
+      const int64_t falls = step / c.step_every;
+      rate = lr * std::pow(c.factor, static_cast<double>(falls));
       break;
+    }
     case Config::Schedule::polynomial:
       rate = lr * std::pow(1 - p, c.power);
       break;
