@@ -1,17 +1,14 @@
 #include "tools/class_file.h"
 
 #include "engine/base/error.h"
-#include "engine/base/file.h"
+#include "tools/yaml_file.h"
 
 #include <algorithm>
 #include <charconv>
 #include <iterator>
-#include <set>
 #include <sstream>
 #include <utility>
 #include <vector>
-
-#include <yaml-cpp/yaml.h>
 
 namespace unetd {
 namespace {
@@ -45,12 +42,13 @@ void set_ignore(io::ClassMap& map, const std::string& ignore) {
 }
 
 // One class file: every key is asked for, and what was not is refused.
-class ClassFile {
+class ClassFile : YamlFile {
  public:
-  explicit ClassFile(const fs::path& path) : path_(path) {}
+  explicit ClassFile(const fs::path& path)
+      : YamlFile(path, "is no class file: it has no `classes`") {}
 
   io::ClassMap read(const std::string& ignore) {
-    const YAML::Node root = parse();
+    const YAML::Node& root = top();
     known_keys(root, {"classes", "ignore", "background", "vector", "rules"});
     if (!root["classes"] || !root["classes"].IsSequence()) fail(root, "`classes` must be a list");
     for (const YAML::Node& entry : root["classes"]) add_class(entry);
@@ -67,35 +65,6 @@ class ClassFile {
   }
 
  private:
-  YAML::Node parse() const {
-    try {
-      const YAML::Node root = YAML::Load(read_file(path_));
-      if (root.IsMap()) return root;
-    } catch (const YAML::Exception& e) {
-      throw UsageError(str(path_.string(), ", line ", e.mark.line + 1, ": ", e.msg));
-    }
-    throw UsageError(str(path_.string(), " is no class file: it has no `classes`"));
-  }
-  [[noreturn]] void fail(const YAML::Node& at, const std::string& what) const {
-    throw UsageError(str(path_.string(), ", line ", at.Mark().line + 1, ": ", what));
-  }
-  template <class T>
-  T as(const YAML::Node& node, const char* key) const {
-    try {
-      return node.as<T>();
-    } catch (const YAML::Exception&) {
-      fail(node, str("`", key, "` cannot be '", node.IsScalar() ? node.Scalar() : "a list", "'"));
-    }
-  }
-  void known_keys(const YAML::Node& node, const std::set<std::string>& known) const {
-    if (!node.IsMap()) fail(node, "a list of `key: value` pairs is wanted here");
-    for (const auto& pair : node)
-      if (!known.contains(pair.first.as<std::string>())) {
-        std::string list;
-        for (const std::string& key : known) list += (list.empty() ? "" : ", ") + key;
-        fail(pair.first, str("there is no key `", pair.first.as<std::string>(), "`: ", list));
-      }
-  }
   void add_class(const YAML::Node& entry) {
     known_keys(entry, {"name", "value", "values", "texts", "color"});
     const auto index = static_cast<uint8_t>(map_.classes.size());
@@ -138,7 +107,7 @@ class ClassFile {
     known_keys(node, {"class", "raster", "equal", "from", "to"});
     if (!node["class"] || !node["raster"]) fail(node, "a rule needs `class` and `raster`");
     io::MaskRule rule{.cls = class_named(node["class"]),
-                      .raster = path_.parent_path() / as<std::string>(node["raster"], "raster")};
+                      .raster = path().parent_path() / as<std::string>(node["raster"], "raster")};
     if (node["equal"]) rule.low = rule.high = as<double>(node["equal"], "equal");
     if (node["from"]) rule.low = as<double>(node["from"], "from");
     if (node["to"]) rule.high = as<double>(node["to"], "to");
@@ -148,7 +117,6 @@ class ClassFile {
     map_.rules.push_back(std::move(rule));
   }
 
-  const fs::path& path_;
   io::ClassMap map_;
 };
 

@@ -1,11 +1,11 @@
 #include "tools/model_description.h"
 
 #include "engine/base/error.h"
-#include "engine/base/file.h"
 #include "io/normalise.h"
 #include "io/resample.h"
 #include "tools/class_file.h"
 #include "tools/model_file.h"
+#include "tools/yaml_file.h"
 
 #include <algorithm>
 #include <array>
@@ -14,8 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include <yaml-cpp/yaml.h>
-
 namespace unetd {
 namespace {
 
@@ -23,13 +21,15 @@ namespace fs = std::filesystem;
 using io::Normalisation;
 
 // One description: every key is asked for, and what was not is refused.
-class Description {
+class Description : YamlFile {
  public:
   Description(const fs::path& path, int64_t bands, int64_t outputs)
-      : path_(path), band_count_(bands), outputs_(outputs) {}
+      : YamlFile(path, "describes no model: it has no `bands`"),
+        band_count_(bands),
+        outputs_(outputs) {}
 
   Metadata read() {
-    const YAML::Node root = parse();
+    const YAML::Node& root = top();
     known_keys(root, {"preset", "outputs", "bands", "resolution", "resampling", "classes",
                       "normalisation"});
     for (const char* key : {"bands", "classes", "normalisation"})
@@ -43,37 +43,6 @@ class Description {
   }
 
  private:
-  YAML::Node parse() const {
-    try {
-      const YAML::Node root = YAML::Load(read_file(path_));
-      if (root.IsMap()) return root;
-    } catch (const YAML::Exception& e) {
-      throw UsageError(str(path_.string(), ", line ", e.mark.line + 1, ": ", e.msg));
-    }
-    throw UsageError(str(path_.string(), " describes no model: it has no `bands`"));
-  }
-  [[noreturn]] void fail(const YAML::Node& at, const std::string& what) const {
-    throw UsageError(str(path_.string(), ", line ", at.Mark().line + 1, ": ", what));
-  }
-  template <class T>
-  T as(const YAML::Node& node, const char* key) const {
-    try {
-      return node.as<T>();
-    } catch (const YAML::Exception&) {
-      fail(node, str("`", key, "` cannot be '", node.IsScalar() ? node.Scalar() : "a list", "'"));
-    }
-  }
-  void known_keys(const YAML::Node& node, std::initializer_list<std::string_view> known) const {
-    if (!node.IsMap()) fail(node, "a list of `key: value` pairs is wanted here");
-    for (const auto& pair : node) {
-      const auto key = pair.first.as<std::string>();
-      if (std::ranges::find(known, key) != known.end()) continue;
-      std::string list;
-      for (const std::string_view k : known) list += (list.empty() ? "" : ", ") + std::string(k);
-      fail(pair.first, str("there is no key `", key, "`: ", list));
-    }
-  }
-
   Config config(const YAML::Node& root) const {
     Config config;
     if (const YAML::Node preset = root["preset"])
@@ -192,7 +161,6 @@ class Description {
                               Normalisation::Constants::sentinel2);
   }
 
-  const fs::path& path_;
   int64_t band_count_, outputs_;
 };
 
