@@ -178,9 +178,12 @@ TEST_CASE("a batch that is not finite changes nothing, and its node is named", "
   for (const auto on_nan : {Config::OnNan::stop, Config::OnNan::skip}) {
     Config config = constant_rate();
     config.training.on_nan = on_nan;
+    config.training.ema_decay = 0.9;
     Trainer trainer(config, network, shape, 10, {});
     trainer.train(good.image, good.labels);
     const auto filter = values_of(trainer, first_filter), statistic = values_of(trainer, mean);
+    const auto averaged = [&] { return doubles(trainer.inference_params().read(mean)); };
+    const auto average = averaged();
     if (on_nan == Config::OnNan::stop) {
       CHECK_THROWS_WITH(trainer.train(bad.image, bad.labels),
                         Catch::Contains("step 2") && Catch::Contains("first in image"));
@@ -189,6 +192,7 @@ TEST_CASE("a batch that is not finite changes nothing, and its node is named", "
     }
     CHECK(values_of(trainer, first_filter) == filter);
     CHECK(values_of(trainer, mean) == statistic);
+    CHECK(averaged() == average);
     const StepResult next = trainer.train(good.image, good.labels);
     CHECK_FALSE(next.skipped);
     CHECK(values_of(trainer, first_filter) != filter);

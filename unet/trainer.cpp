@@ -37,7 +37,11 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
   params_.initialise(static_cast<uint64_t>(config.training.seed));
   optimizer_ = OptimizerState::make(config, params_, model.compute == DType::f16);
   if (optimizer_.loss_scale) set_loss_scale(first_loss_scale);
-  good_statistics_ = std::make_shared<Buffer>(device_, params_.statistics()->bytes());
+  for (const auto& statistics : {params_.statistics(), optimizer_.average_statistics}) {
+    if (!statistics) continue;
+    good_statistics_.emplace_back(statistics,
+                                  std::make_shared<Buffer>(device_, statistics->bytes()));
+  }
   training_ = with_remedy(smaller_batch, [&] { return record_training(batch, raw); });
   if (optimizer_.mean_gradients) update_ = record_update_alone();
 }
@@ -123,7 +127,7 @@ double Trainer::add_gradients(const Images& images, const Tensor& labels) {
 void Trainer::accumulate(const Images& images, const Tensor& labels) {
   UNETD_CHECK(gathered_ + 1 < config_.training.accumulate, "batch ", gathered_ + 1, " of ",
               config_.training.accumulate, " ends the step: call train()");
-  if (gathered_ == 0) copy(*params_.statistics(), *good_statistics_);
+  if (gathered_ == 0) keep_statistics();
   loss_sum_ += add_gradients(images, labels);
 }
 
@@ -140,7 +144,7 @@ StepResult Trainer::train(const Images& images, const Tensor& labels) {
     run(*update_, now);
     result.grad_norm = update_->session->scalar(update_->norm);
   } else {
-    copy(*params_.statistics(), *good_statistics_);
+    keep_statistics();
     write_input(*training_->session, training_->input, images, labels);
     run(*training_, now);
     const auto measured = training_->session->scalars({training_->loss, training_->norm});
@@ -152,6 +156,13 @@ StepResult Trainer::train(const Images& images, const Tensor& labels) {
   return result;
 }
 
+void Trainer::keep_statistics() const {
+  for (const auto& [current, kept] : good_statistics_) copy(*current, *kept);
+}
+void Trainer::restore_statistics() const {
+  for (const auto& [current, kept] : good_statistics_) copy(*kept, *current);
+}
+
 void Trainer::check_finite(StepResult& result) {
   // A loss scale that starts too high, or grows too far, costs a few steps and not more.
   constexpr int64_t most_left_out = 40;
@@ -160,7 +171,7 @@ void Trainer::check_finite(StepResult& result) {
     left_out_ = 0;
     return;
   }
-  copy(*good_statistics_, *params_.statistics());
+  restore_statistics();
   ++left_out_;
   if (optimizer_.loss_scale && std::isfinite(result.loss) && left_out_ <= most_left_out) return;
   const std::string problem = str("step ", step_ + 1, ": loss ", result.loss, ", gradient norm ",
@@ -184,7 +195,7 @@ std::string Trainer::first_not_finite() {
   }
   training_->session->set_check_nan(false);
   set_loss_scale(scale);
-  copy(*good_statistics_, *params_.statistics());
+  restore_statistics();
   return found;
 }
 

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace unetd {
@@ -82,6 +83,8 @@ class Trainer {
   Value loss_scale_value(Graph& g) const;
   void run(Recorded& r, const OptimizerScalars& scalars);
   double add_gradients(const Images& images, const Tensor& labels);
+  void keep_statistics() const;
+  void restore_statistics() const;
   void check_finite(StepResult& result);
   std::string first_not_finite();
 
@@ -96,7 +99,8 @@ class Trainer {
   int64_t left_out_ = 0;  // steps in a row
   int64_t gathered_ = 0;  // batches of the step in progress
   double loss_sum_ = 0, rate_factor_ = 1;
-  std::shared_ptr<Buffer> good_statistics_;  // as they were before the step in progress
+  // Batch norm's statistics and their average, with copies from before the step in progress.
+  std::vector<std::pair<std::shared_ptr<Buffer>, std::shared_ptr<Buffer>>> good_statistics_;
   std::unique_ptr<Recorded> training_, update_, evaluation_;
 };
 
