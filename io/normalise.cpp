@@ -15,14 +15,6 @@ namespace {
 using nlohmann::json;
 using Method = Normalisation::Method;
 
-constexpr std::pair<const char*, Method> methods[] = {{"none", Method::none},
-                                                      {"scale", Method::scale},
-                                                      {"zscore", Method::zscore},
-                                                      {"percentile", Method::percentile},
-                                                      {"dynamic_world", Method::dynamic_world},
-                                                      {"sigma_clip", Method::sigma_clip},
-                                                      {"legacy", Method::legacy}};
-
 // A band that never varies is mapped to 0 rather than to infinity.
 double reciprocal(double width) { return width > 0 ? 1 / width : 0; }
 
@@ -113,17 +105,16 @@ bool needs_statistics(Method method) {
 }  // namespace
 
 Method parse_normalisation(const std::string& name) {
-  for (const auto& [text, method] : methods)
-    if (name == text) return method;
-  throw UsageError(str("unknown normalisation '", name,
-                       "': use none, scale, zscore, percentile, dynamic_world, sigma_clip or "
-                       "legacy"));
+  const auto* const found = std::ranges::find(normalisation_methods, name);
+  if (found != normalisation_methods.end())
+    return static_cast<Method>(found - normalisation_methods.begin());
+  std::string known;
+  for (const std::string_view method : normalisation_methods) known += str(" ", method);
+  throw UsageError(str("unknown normalisation '", name, "': use one of", known));
 }
 
 std::string name_of(Method method) {
-  return std::find_if(std::begin(methods), std::end(methods),
-                      [&](const auto& m) { return m.second == method; })
-      ->first;
+  return std::string(normalisation_methods[static_cast<size_t>(method)]);
 }
 
 Normalisation Normalisation::fit(Method method, DType dtype, std::span<const SceneBand> bands,

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/base/dtype.h"
+#include "engine/tensor/normalisation.h"
 #include "engine/tensor/patches.h"
 #include "io/scene.h"
 #include "io/statistics.h"
@@ -27,19 +28,11 @@ struct Normalisation {
   // to that. legacy: stored reflectance / 10000, however large. dynamic_world: the logarithm of
   // reflectance x 10000 through a sigmoid that takes the 30th percentile to 0.15 and the 70th to
   // 0.85, less what the mean becomes; within (-1, 1).
-  enum class Method : uint8_t {
-    none,
-    scale,
-    zscore,
-    percentile,
-    dynamic_world,
-    sigma_clip,
-    legacy
-  };
+  using Method = NormalisationMethod;
   // What dynamic_world's percentiles and means are: the store's, or fixed ones of Sentinel-2's 13
   // bands, which are the same for every scene. A band named DEM then becomes (z - 1862.78) / 3913,
   // bands of other names are normalised by zscore.
-  enum class Constants : uint8_t { store, sentinel2 };
+  using Constants = NormalisationConstants;
 
   Method method = Method::none;
   std::vector<double> shift, scale;  // one per band

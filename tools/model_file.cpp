@@ -36,7 +36,7 @@ std::vector<io::ClassInfo> stored_classes(const std::string& text, int64_t count
 // The stored one, unless the configuration asks for none: others need the training data.
 io::Normalisation stored_normalisation(const std::string& text, const Config& config,
                                        const UNetConfig& unet, const std::string& file) {
-  const bool none = config.normalisation.method == Config::Normalisation::none;
+  const bool none = config.normalisation.method == NormalisationMethod::none;
   if (!text.empty() && !none) return io::Normalisation::from_json(text);
   if (!none) {
     throw UserError(str(file,

@@ -79,7 +79,7 @@ ModelFile open(const Args& args, const std::filesystem::path& path) {
   if (!described) log_info(path.string(), ": says nothing of bands, classes and normalisation");
   return open_model(path, [&](const Config& stored) {
     Config config = args.config(stored);
-    if (!described) config.normalisation.method = Config::Normalisation::none;
+    if (!described) config.normalisation.method = NormalisationMethod::none;
     return config;
   });
 }

@@ -149,10 +149,9 @@ class Run {
         folder_(args.path("--out")),
         store_(store),
         schema_(store.schema()),
-        normalisation_(io::Normalisation::fit(
-            static_cast<io::Normalisation::Method>(config.normalisation.method), schema_.dtype,
-            schema_.bands, schema_.statistics,
-            static_cast<io::Normalisation::Constants>(config.normalisation.constants))),
+        normalisation_(io::Normalisation::fit(config.normalisation.method, schema_.dtype,
+                                              schema_.bands, schema_.statistics,
+                                              config.normalisation.constants)),
         constants_(normalisation_.constants()),
         model_(unet_config(config, static_cast<int64_t>(schema_.bands.size()),
                            static_cast<int64_t>(schema_.classes.size()))),

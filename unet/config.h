@@ -3,6 +3,8 @@
 // texts, the man pages and the resolved echo; a setting exists there or nowhere.
 #pragma once
 
+#include "engine/tensor/normalisation.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
@@ -21,16 +23,6 @@ struct Config {
   enum class Schedule : uint8_t { constant, cosine, linear, step, polynomial, one_cycle, plateau };
   enum class Judge : uint8_t { mean_iou, loss };
   enum class OnNan : uint8_t { stop, skip };
-  enum class Normalisation : uint8_t {
-    none,
-    scale,
-    zscore,
-    percentile,
-    dynamic_world,
-    sigma_clip,
-    legacy
-  };
-  enum class NormalisationConstants : uint8_t { store, sentinel2 };
   enum class Stitch : uint8_t { exact, blend };
   enum class Window : uint8_t { hann, triangular, gaussian };
   enum class Tta : uint8_t { none, flips, d4 };
@@ -123,7 +115,7 @@ struct Config {
     bool operator==(const Augmentation&) const = default;
   } augmentation;
   struct Normalise {
-    Normalisation method = Normalisation::zscore;
+    NormalisationMethod method = NormalisationMethod::zscore;
     NormalisationConstants constants = NormalisationConstants::store;
     bool operator==(const Normalise&) const = default;
   } normalisation;

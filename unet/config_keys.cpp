@@ -363,10 +363,11 @@ std::vector<Key> data_keys() {
       number("augmentation.band_noise", UNETD_MEMBER(augmentation.band_noise), any_from(0),
              "most that each band of a patch is shifted by on its own, after normalisation"),
       choice("normalisation.method", UNETD_MEMBER(normalisation.method),
-             {"none", "scale", "zscore", "percentile", "dynamic_world", "sigma_clip", "legacy"},
+             {normalisation_methods.begin(), normalisation_methods.end()},
              "how raw values become the network's input; the constants come from the patch store"),
       choice(
-          "normalisation.constants", UNETD_MEMBER(normalisation.constants), {"store", "sentinel2"},
+          "normalisation.constants", UNETD_MEMBER(normalisation.constants),
+          {normalisation_constants.begin(), normalisation_constants.end()},
           "of dynamic_world: percentiles of the patch store, or fixed ones of Sentinel-2's level "
           "1C, the same for every scene; bands that have none are then normalised by zscore"),
       number("data.threads", UNETD_MEMBER(data.threads), Range{1, 256},
