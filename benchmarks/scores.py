@@ -17,12 +17,19 @@ def join(run, seconds, valid, test, out):
     """The form in which pytorch_baseline.py and pixel_forest.py write."""
     last = Path(run, "metrics.jsonl").read_text().splitlines()[-1]
     result = {"what": "unetd", "steps": json.loads(last)["step"], "train_seconds": round(float(seconds), 1),
-              "threads": len(os.sched_getaffinity(0)), "cpu": cpu_name()}  # fmt: skip
+              "threads": threads_of(run), "cpu": cpu_name()}  # fmt: skip
     for split, path in (("valid", valid), ("test", test)):
         scores = json.loads(Path(path).read_text())
         result[split] = {"mean_iou": scores["mean_iou"], "accuracy": scores["accuracy"],
                          "iou": {c["name"]: c["iou"] for c in scores["classes"]}}  # fmt: skip
     Path(out).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def threads_of(run):
+    """runtime.threads of the run, where 0 means one for each core."""
+    runtime = Path(run, "config.yml").read_text().split("\nruntime:\n", 1)[1]
+    stated = next(int(x.split(":")[1]) for x in runtime.splitlines() if x.strip().startswith("threads:"))
+    return stated or len(os.sched_getaffinity(0))
 
 
 def cpu_name():
