@@ -198,3 +198,29 @@ TEST_CASE("a batch that is not finite changes nothing, and its node is named", "
     CHECK(values_of(trainer, first_filter) != filter);
   }
 }
+
+// Surely wrong pixels: each adds its large logit to the loss, and not more than 1 to the gradient.
+TEST_CASE("a loss that overflows alone changes nothing either", "[train]") {
+  register_kernels();
+  const Sample sample(5);
+  for (const int64_t batches : {1, 2}) {
+    Config config = constant_rate();
+    config.training.on_nan = Config::OnNan::skip;
+    config.training.accumulate = batches;
+    config.loss.terms.front().factor = 1000;
+    Trainer trainer(config, network, shape, 10, {});
+    Tensor bias({1, 1, 1, network.classes}, DType::f32);
+    bias.span<float>()[0] = 1e36F;
+    trainer.params().write("outc.conv.bias", bias);
+    const auto filter = values_of(trainer, first_filter),
+               last = values_of(trainer, "outc.conv.bias"), statistic = values_of(trainer, mean);
+    if (batches > 1) trainer.accumulate(sample.image, sample.labels);
+    const StepResult result = trainer.train(sample.image, sample.labels);
+    CHECK(std::isinf(result.loss));
+    CHECK(std::isfinite(result.grad_norm));
+    CHECK(result.skipped);
+    CHECK(values_of(trainer, first_filter) == filter);
+    CHECK(values_of(trainer, "outc.conv.bias") == last);
+    CHECK(values_of(trainer, mean) == statistic);
+  }
+}

@@ -99,7 +99,7 @@ void OptimizerState::restart_average(const Params& params) const {
 }
 
 Value record_update(Graph& g, const Config& config, Params& params, const OptimizerState& state,
-                    Value scalars, Value loss_scale) {
+                    const UpdateInputs& in) {
   const int64_t all = params.trained_elements(), filters = params.weight_elements();
   const Value norm = g.value({1, 1, 1, 1}, DType::f32, "grad_norm", Kind::dense);
   const Value gradients =
@@ -107,18 +107,18 @@ Value record_update(Graph& g, const Config& config, Params& params, const Optimi
   g.emit(GlobalNorm{all}, {gradients}, {norm});
   const Value factor = g.value({1, 1, 1, 1}, DType::f32, "gradient_factor", Kind::dense);
   g.emit(GradientFactor{.max_norm = static_cast<float>(config.optimizer.clip_norm),
-                        .scaled = static_cast<bool>(loss_scale)},
-         {}, {factor, norm, loss_scale});
+                        .scaled = static_cast<bool>(in.loss_scale)},
+         {in.loss}, {factor, norm, in.loss_scale});
   g.mark_output(norm);
   const auto& o = config.optimizer;
-  const StepValues step{scalars, factor};
+  const StepValues step{in.scalars, factor};
   const double decay_of_others = o.decay_norm_and_bias ? o.weight_decay : 0;
   record_step(g, o, params, state, step, 0, filters, o.weight_decay);
   record_step(g, o, params, state, step, filters, all - filters, decay_of_others);
   if (state.average) {
-    record_average(g, params.values(), state.average, all, scalars);
+    record_average(g, params.values(), state.average, all, in.scalars);
     record_average(g, params.statistics(), state.average_statistics, params.statistic_elements(),
-                   scalars);
+                   in.scalars);
   }
   return norm;
 }

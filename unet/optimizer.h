@@ -38,10 +38,15 @@ struct OptimizerState {
   void restart_average(const Params& params) const;
 };
 
-// Records one step: norm of the gradients, clipping, optimiser, moving average. `scalars`: an
-// OptimizerScalars as a dense value. `loss_scale` may be absent. Returns the norm before clipping.
+struct UpdateInputs {
+  Value loss;        // one number: where it is not finite, no parameter changes
+  Value scalars;     // an OptimizerScalars, dense
+  Value loss_scale;  // a LossScale, or absent
+};
+// Records one step: norm of the gradients, clipping, optimiser, moving average. Returns the norm
+// before clipping.
 Value record_update(Graph& g, const Config& config, Params& params, const OptimizerState& state,
-                    Value scalars, Value loss_scale);
+                    const UpdateInputs& in);
 
 // Records mean = d * mean + (1 - d) * gradients with d = scalars.ema_decay: k / (k + 1) for batch k
 // of a step, from 0, makes it the mean of all.

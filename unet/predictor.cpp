@@ -1,6 +1,7 @@
 #include "unet/predictor.h"
 
 #include "engine/op/blend_tile.h"
+#include "unet/fitting.h"
 
 #include <algorithm>
 #include <span>
@@ -75,9 +76,35 @@ Predictor::Recorded& Predictor::recorded(const Images& images, const ScenePlace&
   }
   tail(g, r, unet(g, params_, model_, r.input.image, Mode::folded, window));
   if (r.result) g.mark_output(r.result);
-  r.session = with_remedy("lower inference.tile, or training.batch to score a store",
-                          [&] { return std::make_unique<Session>(g, options_); });
+  r.session = make_session(g, image, images.raw());
   return recorded_.emplace(key, std::move(r)).first->second;
+}
+
+// Of several images the batch is what may be smaller, of one its sides.
+std::unique_ptr<Session> Predictor::make_session(const Graph& g, const Shape& image,
+                                                 std::optional<DType> raw) {
+  const bool batch = image.n > 1;
+  const SizeKey size{.key = batch ? "training.batch" : "inference.tile",
+                     .wanted = batch ? image.n : std::max(image.h, image.w),
+                     .step = batch ? 1 : model_.stride(),
+                     .otherwise = "use a narrower network or a device with more memory"};
+  const auto arena = [&](int64_t wanted) {
+    Shape smaller = image;
+    if (batch) {
+      smaller.n = wanted;
+    } else {
+      smaller.h = std::min(smaller.h, wanted);
+      smaller.w = std::min(smaller.w, wanted);
+    }
+    Graph other;
+    const NetworkInput input =
+        record_input(other, smaller, raw, /*labelled=*/false, model_.compute);
+    const Value logits = unet(other, params_, model_, input.image, Mode::folded);
+    other.mark_output(probabilities(other, logits));
+    return Session::arena_of(other, options_);
+  };
+  return with_fitting(options_.device, size, arena,
+                      [&] { return std::make_unique<Session>(g, options_); });
 }
 
 void Predictor::run(Recorded& r, const Images& images, const ScenePlace& place) {

@@ -74,6 +74,8 @@ class Predictor {
   using Tail = std::function<void(Graph& g, Recorded& r, Value logits)>;
   Recorded& recorded(const Images& images, const ScenePlace& place, Purpose purpose,
                      const Buffer* target, const Tail& tail);
+  std::unique_ptr<Session> make_session(const Graph& g, const Shape& image,
+                                        std::optional<DType> raw);
   void run(Recorded& r, const Images& images, const ScenePlace& place);
   Value probabilities(Graph& g, Value logits) const;
   Recorded& blending(const Images& images, Outputs outputs, const Band& band);

@@ -1,6 +1,7 @@
 #include "unet/trainer.h"
 
 #include "engine/base/log.h"
+#include "unet/fitting.h"
 #include "unet/loss.h"
 #include "unet/runtime.h"
 #include "unet/schedule.h"
@@ -13,7 +14,6 @@
 namespace unetd {
 namespace {
 
-constexpr const char* smaller_batch = "lower training.batch or training.crop";
 constexpr int64_t scalar_count = sizeof(OptimizerScalars) / sizeof(float);
 constexpr int64_t loss_scale_count = sizeof(LossScale) / sizeof(float);
 constexpr LossScale first_loss_scale{0x1p16F, 0};
@@ -42,7 +42,7 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
     good_statistics_.emplace_back(statistics,
                                   std::make_shared<Buffer>(device_, statistics->bytes()));
   }
-  training_ = with_remedy(smaller_batch, [&] { return record_training(batch, raw); });
+  training_ = record_training(batch, raw);
   if (optimizer_.mean_gradients) update_ = record_update_alone();
 }
 
@@ -70,25 +70,50 @@ Params Trainer::inference_params() const {
   return params_.with_buffers(optimizer_.average, optimizer_.average_statistics);
 }
 
+// A session of a graph that record(graph, shape) records for batches of any size, this one for
+// `batch`.
+std::unique_ptr<Session> Trainer::make_session(
+    const Graph& g, Shape batch, const std::function<void(Graph&, Shape)>& record) const {
+  const SessionOptions options = session_options(config_);
+  const SizeKey size{
+      .key = "training.batch", .wanted = batch.n, .otherwise = "lower training.crop"};
+  const auto arena = [&](int64_t images) {
+    Shape smaller = batch;
+    smaller.n = images;
+    Graph other;
+    record(other, smaller);
+    return Session::arena_of(other, options);
+  };
+  return with_fitting(device_, size, arena, [&] { return std::make_unique<Session>(g, options); });
+}
+
+void Trainer::record_training(Graph& g, Recorded& r, Shape batch, std::optional<DType> raw) {
+  r.input = record_input(g, batch, raw, /*labelled=*/true, model_.compute);
+  r.scalars = g.input({1, 1, 1, scalar_count}, DType::f32, "scalars", Kind::dense);
+  for (const std::vector<float>& w : loss_weights_) {
+    const Shape per_class{1, 1, 1, model_.classes};
+    r.weights.push_back(w.empty() ? Value{} : g.input(per_class, DType::f32, "class_weights"));
+  }
+  const Value logits = unet(g, params_, model_, r.input.image, Mode::training);
+  const Value scale = loss_scale_value(g);
+  r.loss = segmentation_loss(g, logits, r.input.labels, r.weights, config_.loss, scale);
+  g.backward(r.loss);
+  if (optimizer_.mean_gradients) {
+    record_accumulation(g, params_, optimizer_, r.scalars);
+  } else {
+    r.norm = record_update(g, config_, params_, optimizer_, {r.loss, r.scalars, scale});
+  }
+}
+
 std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch, std::optional<DType> raw) {
   auto r = std::make_unique<Recorded>();
   Graph g;
-  r->input = record_input(g, batch, raw, /*labelled=*/true, model_.compute);
-  r->scalars = g.input({1, 1, 1, scalar_count}, DType::f32, "scalars", Kind::dense);
+  record_training(g, *r, batch, raw);
+  r->session = make_session(g, batch, [&](Graph& other, Shape smaller) {
+    Recorded unused;
+    record_training(other, unused, smaller, raw);
+  });
   const Shape per_class{1, 1, 1, model_.classes};
-  for (const std::vector<float>& w : loss_weights_) {
-    r->weights.push_back(w.empty() ? Value{} : g.input(per_class, DType::f32, "class_weights"));
-  }
-  const Value logits = unet(g, params_, model_, r->input.image, Mode::training);
-  const Value scale = loss_scale_value(g);
-  r->loss = segmentation_loss(g, logits, r->input.labels, r->weights, config_.loss, scale);
-  g.backward(r->loss);
-  if (optimizer_.mean_gradients) {
-    record_accumulation(g, params_, optimizer_, r->scalars);
-  } else {
-    r->norm = record_update(g, config_, params_, optimizer_, r->scalars, scale);
-  }
-  r->session = std::make_unique<Session>(g, session_options(config_));
   for (size_t i = 0; i < r->weights.size(); ++i) {
     if (!r->weights[i]) continue;
     r->session->write(r->weights[i], Tensor::from<float>(per_class, loss_weights_[i]));
@@ -100,7 +125,9 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_update_alone() {
   auto r = std::make_unique<Recorded>();
   Graph g;
   r->scalars = g.input({1, 1, 1, scalar_count}, DType::f32, "scalars", Kind::dense);
-  r->norm = record_update(g, config_, params_, optimizer_, r->scalars, loss_scale_value(g));
+  r->loss = g.input({1, 1, 1, 1}, DType::f32, "loss", Kind::dense);
+  r->norm =
+      record_update(g, config_, params_, optimizer_, {r->loss, r->scalars, loss_scale_value(g)});
   r->session = std::make_unique<Session>(g, session_options(config_));
   return r;
 }
@@ -141,6 +168,8 @@ StepResult Trainer::train(const Images& images, const Tensor& labels) {
     const double loss = loss_sum_ + add_gradients(images, labels);
     result.loss = loss / static_cast<double>(std::exchange(gathered_, 0));
     loss_sum_ = 0;
+    const auto mean = static_cast<float>(result.loss);
+    update_->session->write_dense(update_->loss, std::as_bytes(std::span(&mean, 1)));
     run(*update_, now);
     result.grad_norm = update_->session->scalar(update_->norm);
   } else {
@@ -199,6 +228,14 @@ std::string Trainer::first_not_finite() {
   return found;
 }
 
+void Trainer::record_evaluation(Graph& g, Recorded& r, Shape shape, std::optional<DType> raw) {
+  r.input = record_input(g, shape, raw, /*labelled=*/true, model_.compute);
+  Params params = inference_params();
+  const Value logits = unet(g, params, model_, r.input.image, Mode::evaluation);
+  counter_.record(g, logits, r.input.labels, 0);
+  r.loss = segmentation_loss(g, logits, r.input.labels, {}, config_.loss);
+}
+
 Trainer::Recorded& Trainer::evaluation(const Images& images) {
   const Shape shape = images.shape();
   const std::optional<DType> raw = images.raw();
@@ -208,13 +245,11 @@ Trainer::Recorded& Trainer::evaluation(const Images& images) {
   r->shape = shape;
   r->raw = raw;
   Graph g;
-  r->input = record_input(g, shape, raw, /*labelled=*/true, model_.compute);
-  Params params = inference_params();
-  const Value logits = unet(g, params, model_, r->input.image, Mode::evaluation);
-  counter_.record(g, logits, r->input.labels, 0);
-  r->loss = segmentation_loss(g, logits, r->input.labels, {}, config_.loss);
-  r->session = with_remedy(smaller_batch,
-                           [&] { return std::make_unique<Session>(g, session_options(config_)); });
+  record_evaluation(g, *r, shape, raw);
+  r->session = make_session(g, shape, [&](Graph& other, Shape smaller) {
+    Recorded unused;
+    record_evaluation(other, unused, smaller, raw);
+  });
   evaluation_ = std::move(r);
   return *evaluation_;
 }

@@ -9,6 +9,7 @@
 #include "unet/model.h"
 #include "unet/optimizer.h"
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -78,6 +79,10 @@ class Trainer {
     std::optional<DType> raw;
   };
   std::unique_ptr<Recorded> record_training(Shape batch, std::optional<DType> raw);
+  void record_training(Graph& g, Recorded& r, Shape batch, std::optional<DType> raw);
+  void record_evaluation(Graph& g, Recorded& r, Shape shape, std::optional<DType> raw);
+  std::unique_ptr<Session> make_session(const Graph& g, Shape batch,
+                                        const std::function<void(Graph&, Shape)>& record) const;
   Recorded& evaluation(const Images& images);
   std::unique_ptr<Recorded> record_update_alone();
   Value loss_scale_value(Graph& g) const;

@@ -87,37 +87,15 @@ std::vector<Interval> intervals_of(const Graph& graph, const NodeList& list, Lay
 
 }  // namespace
 
+Session::Session(const SessionOptions& options, Unallocated)
+    : options_(options), backend_(&backend(options.device)), stream_(backend_->stream()) {}
+
 Session::Session(const Graph& graph, const SessionOptions& options)
-    : options_(options),
-      values_(graph.values().begin(), graph.values().end()),
-      backend_(&backend(options.device)),
-      stream_(backend_->stream()),
-      debugging_{switched_on("UNETD_SYNC"), switched_on("UNETD_CHECK_NAN")},
-      profiling_(verbose("time")) {
-  const Layout layout = layout_of(options.device);
-  const NodeList list = fuse(graph, options.device, options.kernels);
-  std::vector<size_t> workspaces;
-  for (const Graph::Node* const node : list.nodes) {
-    Step step;
-    step.label = node->out.empty() ? node->problem() : graph.info(node->out.front()).name;
-    step.problem = node->problem();
-    try {
-      step.kernel = options.tuner ? options.tuner->bind(graph, *node, options.kernels)
-                                  : node->bind(options.device, options.kernels);
-    } catch (const OutOfMemory&) {
-      throw;
-    } catch (const Error& e) {
-      throw Error(str(step.label, ": ", e.what()));
-    }
-    workspaces.push_back(step.kernel->workspace());
-    steps_.push_back(std::move(step));
-  }
-  if (options.tuner) options.tuner->save();
-  const std::vector<Interval> intervals = intervals_of(graph, list, layout, workspaces);
-  const MemoryPlan plan = plan_memory(intervals);
-  memory_.arena = plan.bytes;
-  memory_.peak_live = plan.peak_live;
-  for (const Interval& i : intervals) memory_.sum += i.last < i.first ? 0 : i.bytes;
+    : Session(options, Unallocated{}) {
+  debugging_ = {switched_on("UNETD_SYNC"), switched_on("UNETD_CHECK_NAN")};
+  profiling_ = verbose("time");
+  values_.assign(graph.values().begin(), graph.values().end());
+  const auto [list, plan] = select_and_plan(graph);
   bind_memory(list, plan, options.separate);
   if (verbose("memory")) {
     log_info("arena ", memory_.arena >> 20, " MiB, least possible ", memory_.peak_live >> 20,
@@ -127,6 +105,42 @@ Session::Session(const Graph& graph, const SessionOptions& options)
     for (const Step& s : steps_)
       log_info(s.label, ": ", s.problem, " on ", s.kernel->implementation());
   }
+}
+
+size_t Session::arena_of(const Graph& graph, const SessionOptions& options) {
+  SessionOptions unmeasured = options;
+  unmeasured.tuner = nullptr;
+  Session session(unmeasured, Unallocated{});
+  return session.select_and_plan(graph).plan.bytes;
+}
+
+// Leaves steps that lack their pointers.
+Session::Planned Session::select_and_plan(const Graph& graph) {
+  NodeList list = fuse(graph, options_.device, options_.kernels);
+  std::vector<size_t> workspaces;
+  for (const Graph::Node* const node : list.nodes) {
+    Step step;
+    step.label = node->out.empty() ? node->problem() : graph.info(node->out.front()).name;
+    step.problem = node->problem();
+    try {
+      step.kernel = options_.tuner ? options_.tuner->bind(graph, *node, options_.kernels)
+                                   : node->bind(options_.device, options_.kernels);
+    } catch (const OutOfMemory&) {
+      throw;
+    } catch (const Error& e) {
+      throw Error(str(step.label, ": ", e.what()));
+    }
+    workspaces.push_back(step.kernel->workspace());
+    steps_.push_back(std::move(step));
+  }
+  if (options_.tuner) options_.tuner->save();
+  const std::vector<Interval> intervals =
+      intervals_of(graph, list, layout_of(options_.device), workspaces);
+  MemoryPlan plan = plan_memory(intervals);
+  memory_.arena = plan.bytes;
+  memory_.peak_live = plan.peak_live;
+  for (const Interval& i : intervals) memory_.sum += i.last < i.first ? 0 : i.bytes;
+  return {std::move(list), std::move(plan)};
 }
 
 Session::~Session() {

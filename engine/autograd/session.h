@@ -50,6 +50,8 @@ class Session {
   // Throws Error when a node has no implementation or memory runs out.
   Session(const Graph& graph, const SessionOptions& options);
   ~Session();
+  // Bytes of the arena that a session would take. Takes and measures nothing.
+  static size_t arena_of(const Graph& graph, const SessionOptions& options);
   Session(Session&&) noexcept;
 
   // Copies a dense host tensor into an input or external value, in the device's layout. Shapes and
@@ -84,6 +86,13 @@ class Session {
   struct Debugging {  // at first as the environment says
     bool sync = false, check_nan = false;
   };
+  struct Planned {
+    NodeList list;
+    MemoryPlan plan;
+  };
+  struct Unallocated {};
+  Session(const SessionOptions& options, Unallocated);
+  Planned select_and_plan(const Graph& graph);
   void bind_memory(const NodeList& list, const MemoryPlan& plan, bool separate);
   void poison();
   void run_nodes();

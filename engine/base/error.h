@@ -14,8 +14,8 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Memory of a device ran out; the text says how much was wanted. Whoever chose the sizes adds the
-// remedy.
+// Memory of a device ran out; the text says how much was wanted. Whoever chose the sizes adds what
+// would fit (unet/fitting.h).
 struct OutOfMemory : Error {
   using Error::Error;
 };
@@ -38,16 +38,6 @@ std::string str(const T&... parts) {
   std::ostringstream out;
   (out << ... << parts);
   return out.str();
-}
-
-// make(), with `remedy` added to the message where memory runs out.
-template <class Make>
-auto with_remedy(const char* remedy, Make&& make) {
-  try {
-    return make();
-  } catch (const OutOfMemory& e) {
-    throw OutOfMemory(str(e.what(), "; ", remedy));
-  }
 }
 
 }  // namespace unetd

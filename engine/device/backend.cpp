@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace unetd {
@@ -24,6 +27,22 @@ size_t mapped_bytes(size_t bytes) {
 size_t system_bytes(int pages_key) {
   const long pages = sysconf(pages_key), size = sysconf(_SC_PAGESIZE);
   return pages > 0 && size > 0 ? static_cast<size_t>(pages) * static_cast<size_t>(size) : 0;
+}
+
+// What a process can still take: the system's memory but for what it could not give back, within
+// the limit that the shell or a batch system set.
+size_t available_bytes() {
+  size_t available = system_bytes(_SC_AVPHYS_PAGES);
+  std::ifstream system("/proc/meminfo");
+  for (std::string key, rest; system >> key && std::getline(system, rest);) {
+    if (key == "MemAvailable:") available = std::stoull(rest) << 10;  // from KiB
+  }
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return available;
+  size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const size_t used = pages * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  return std::min(available, limit.rlim_cur - std::min<size_t>(limit.rlim_cur, used));
 }
 
 class HostEvent final : public Event {
@@ -46,7 +65,7 @@ class HostBackend final : public Backend {
 
   void open(int) override {}
   DeviceInfo info() const override {
-    return {cpu_name(), system_bytes(_SC_AVPHYS_PAGES), system_bytes(_SC_PHYS_PAGES), {}};
+    return {cpu_name(), available_bytes(), system_bytes(_SC_PHYS_PAGES), {}};
   }
   Stream stream() override { return {device_, nullptr}; }
 
@@ -57,7 +76,7 @@ class HostBackend final : public Backend {
     void* p = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) {
       throw OutOfMemory(str("out of memory: ", mapped >> 20, " MiB wanted, ",
-                            system_bytes(_SC_AVPHYS_PAGES) >> 20, " MiB free"));
+                            available_bytes() >> 20, " MiB free"));
     }
     auto* const memory = static_cast<std::byte*>(p);
     if (bytes < huge_page) return memory;

@@ -54,11 +54,12 @@ struct ScaleGradient {
   }
 };
 
-// What an optimiser multiplies the gradient by, from the gradient's norm:
+// What an optimiser multiplies the gradient by, from the gradient's norm and the loss:
 //   norm = norm / scale, in place                      scale: 1 unless `scaled`
 //   factor = 1 / scale * min(1, max_norm / (norm + 1e-6))    without the minimum if max_norm is 0
-// Where the norm is not finite the factor is NaN, and the step is left out. With `scaled` the loss
-// scale is halved then, and doubled after `growth_interval` good steps in a row.
+// Where norm or loss is not finite the factor is NaN, and the step is left out: a loss may overflow
+// whose gradient does not. With `scaled` the loss scale is halved then, and doubled after
+// `growth_interval` good steps in a row.
 struct GradientFactor {
   static constexpr const char* name = "gradient_factor";
   float max_norm = 0;
@@ -68,11 +69,12 @@ struct GradientFactor {
 
   bool operator==(const GradientFactor&) const = default;
   struct Buffers {
+    const void* loss;  // one number of `dtype`, as factor and norm
     void *factor, *norm;
     LossScale* scale;  // null unless scaled
   };
-  Buffers bind(In, Out out) const {
-    return {out[0], out[1], scaled ? static_cast<LossScale*>(out[2]) : nullptr};
+  Buffers bind(In in, Out out) const {
+    return {in[0], out[0], out[1], scaled ? static_cast<LossScale*>(out[2]) : nullptr};
   }
 };
 inline constexpr float largest_loss_scale = 0x1p24F, smallest_loss_scale = 0x1p-14F;

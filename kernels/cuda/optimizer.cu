@@ -74,10 +74,11 @@ void scale_gradient(const ScaleGradient& p, const ScaleGradient::Buffers& b, con
 }
 
 // One thread does it all.
-__global__ void factor_kernel(GradientFactor p, float* factor, float* norm, LossScale* state) {
+__global__ void factor_kernel(GradientFactor p, const float* loss, float* factor, float* norm,
+                              LossScale* state) {
   const float scale = p.scaled ? state->scale : 1.F;
   const float unscaled = *norm / scale;
-  const bool good = unscaled - unscaled == 0;  // neither infinite nor NaN
+  const bool good = unscaled - unscaled == 0 && *loss - *loss == 0;  // neither infinite nor NaN
   const float wanted = p.max_norm > 0 ? p.max_norm / (unscaled + 1e-6F) : 1.F;
   *factor = good ? (wanted < 1 ? wanted : 1.F) / scale : NAN;
   *norm = unscaled;
@@ -90,8 +91,8 @@ __global__ void factor_kernel(GradientFactor p, float* factor, float* norm, Loss
 }
 void gradient_factor(const GradientFactor& p, const GradientFactor::Buffers& b,
                      const Stream& stream) {
-  simt::launch(factor_kernel, Dim{1}, Dim{1}, 0, stream, p, static_cast<float*>(b.factor),
-               static_cast<float*>(b.norm), b.scale);
+  simt::launch(factor_kernel, Dim{1}, Dim{1}, 0, stream, p, static_cast<const float*>(b.loss),
+               static_cast<float*>(b.factor), static_cast<float*>(b.norm), b.scale);
 }
 
 // --- steps ---------------------------------------------------------------------------------------

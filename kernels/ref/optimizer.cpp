@@ -32,7 +32,7 @@ void gradient_factor(const GradientFactor& p, const GradientFactor::Buffers& b) 
     T &factor = *static_cast<T*>(b.factor), &norm = *static_cast<T*>(b.norm);
     const double scale = p.scaled ? b.scale->scale : 1;
     const double unscaled = norm / scale;
-    const bool good = std::isfinite(unscaled);
+    const bool good = std::isfinite(unscaled) && std::isfinite(*static_cast<const T*>(b.loss));
     const double clip = p.max_norm > 0 ? std::min(1.0, p.max_norm / (unscaled + 1e-6)) : 1;
     factor = good ? static_cast<T>(clip / scale) : std::numeric_limits<T>::quiet_NaN();
     norm = static_cast<T>(unscaled);

@@ -64,10 +64,12 @@ inline Signature describe(const ScaleGradient& p) {
   return {{{"x", p.shape, Kind::features, p.dtype}, loss_scale_spec(1024, 0, false)},
           {{.name = "y", .shape = p.shape, .dtype = p.dtype}}};
 }
-// A clipping norm of 2 stands for a gradient that is not finite.
+// A clipping norm of 2 stands for a gradient that is not finite, one of 3 for such a loss.
 inline Signature describe(const GradientFactor& p) {
-  const double norm = p.max_norm == 2 ? std::numeric_limits<double>::infinity() : 3;
-  Signature s{{}, {flat("factor", 1, p.dtype), flat("norm", 1, p.dtype, list({norm}), true)}};
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const double norm = p.max_norm == 2 ? infinity : 3, loss = p.max_norm == 3 ? infinity : 0.5;
+  Signature s{{flat("loss", 1, p.dtype, list({loss}))},
+              {flat("factor", 1, p.dtype), flat("norm", 1, p.dtype, list({norm}), true)}};
   if (p.scaled) s.out.push_back(loss_scale_spec(64, 7, true));
   return s;
 }
@@ -124,7 +126,7 @@ inline Cases<ScaleGradient> cases<ScaleGradient>() {
 template <>
 inline Cases<GradientFactor> cases<GradientFactor>() {
   Cases<GradientFactor> all;
-  for (const float max_norm : {0.F, 1.F, 2.F, 100.F}) {
+  for (const float max_norm : {0.F, 1.F, 2.F, 3.F, 100.F}) {
     all.test.push_back({.max_norm = max_norm});
     // The eighth good step in a row: the last before the scale grows, and the one that lets it.
     for (const float interval : {9.F, 8.F}) {
