@@ -7,6 +7,10 @@
 // constants stay the same and lie in registers. It reads its samples in one access where columns
 // run forward, else one by one; the rest of the sectors they lie in is what its neighbours and the
 // next rows read, from the caches.
+//
+// Packs with a curve are a second kernel's, which reads constants where it needs them: in one
+// kernel the curve would cost the other packs a third of the processor's threads, in registers.
+// Each kernel leaves at once where a pack is not its own.
 #include "engine/base/pixel_type.h"
 #include "engine/op/loss.h"
 #include "engine/op/prepare_patches.h"
@@ -43,7 +47,7 @@ template <int N>
 struct Elements {
   unsigned column[N], channel[N];
   BandLine lines[N];
-  unsigned curves = 0;  // one bit an element: curves are rare, and read where they are
+  bool curved = false;  // one of them at least
 };
 template <int N>
 SIMT_DEVICE Elements<N> elements_at(unsigned first, unsigned channels,
@@ -55,7 +59,7 @@ SIMT_DEVICE Elements<N> elements_at(unsigned first, unsigned channels,
     e.column[k] = column;
     e.channel[k] = channel;
     e.lines[k] = bands[channel].line;
-    if (bands[channel].slope != 0) e.curves |= 1U << k;
+    e.curved |= bands[channel].slope != 0;
     if (++channel < channels) continue;
     channel = 0;
     ++column;
@@ -63,7 +67,7 @@ SIMT_DEVICE Elements<N> elements_at(unsigned first, unsigned channels,
   return e;
 }
 
-template <class X, class Y, int N>
+template <class X, class Y, int N, bool curved>
 __global__ void __launch_bounds__(block_threads)
     prepare_kernel(PreparePatches::Buffers b, Shape s, unsigned packs, unsigned rows) {
   const unsigned pack = blockIdx.x * blockDim.x + threadIdx.x;
@@ -73,6 +77,7 @@ __global__ void __launch_bounds__(block_threads)
   Y* __restrict__ image = static_cast<Y*>(b.image);
   const unsigned first = pack * N, high = static_cast<unsigned>(s.h);
   const Elements<N> e = elements_at<N>(first, static_cast<unsigned>(s.c), b.bands);
+  if (e.curved != curved) return;
   for (unsigned row = blockIdx.y; row < rows; row += gridDim.y) {
     const unsigned n = row / high;
     const PatchDraw draw = b.draws[n];
@@ -93,7 +98,6 @@ __global__ void __launch_bounds__(block_threads)
     for (int k = 0; k < N; ++k) {
       const int64_t pixel = line + e.column[k] * walk.column_step;
       const bool erased = erases(draw, row % high, e.column[k]);
-      const bool curved = (e.curves >> k & 1U) != 0;
       const auto sample = static_cast<float>(x.v[k]);
       const float value =
           curved ? normalised(sample, b.bands[e.channel[k]]) : normalised(sample, e.lines[k]);
@@ -110,8 +114,10 @@ void prepare(const PreparePatches& p, const PreparePatches::Buffers& b, const St
   with_pack(p.dtype, p.shape.w * p.shape.c, [&]<class Y, int N>(Pack<Y, N>) {
     with_pixel_type(p.samples, [&]<class X>(X) {
       const Strips strips = strips_of(p.shape, N);
-      simt::launch(prepare_kernel<X, Y, N>, strips.grid(), strips.block(), 0, stream, b, p.shape,
-                   strips.packs, strips.rows);
+      for (const auto kernel : {prepare_kernel<X, Y, N, false>, prepare_kernel<X, Y, N, true>}) {
+        simt::launch(kernel, strips.grid(), strips.block(), 0, stream, b, p.shape, strips.packs,
+                     strips.rows);
+      }
     });
   });
 }
