@@ -9,11 +9,17 @@ since glibc's malloc costs PyTorch up to a quarter of its time. Runs alternate, 
 its own with the same number of threads; times on shared cores swing together, so the ratio of a round
 is worth more than any time by itself.
 
-On a GPU both compute in f32 proper, and PyTorch may use its own CUDA graphs (torch.compile's
-reduce-overhead). What it reaches with TF32 and with bf16 autocast is measured beside, not compared.
+On a GPU, f32 is f32 proper (what PyTorch reaches with TF32 is measured beside, not compared), and bf16
+and f16 are autocast for PyTorch, with a gradient scaler in f16 steps; for inference it may also cast
+the network. Its modes are both memory formats and torch.compile with CUDA graphs, plain
+(reduce-overhead) and with measured kernels (max-autotune). Both sides copy the batch from pinned
+memory, wait for the step's end and, in inference, bring the logits back; both report the memory that
+they hold at their peak. All cases may take longer than a machine is at hand: --minutes ends early, and --resume
+goes on from the cases that the file has.
 """
 
 import argparse
+import contextlib
 import ctypes.util
 import json
 import os
@@ -28,10 +34,14 @@ from pathlib import Path
 MODES = {
     "cpu": {"step": ["contiguous", "channels_last", "compile"],
             "infer": ["contiguous", "channels_last", "frozen", "compile"]},
-    "cuda": {kind: ["contiguous", "channels_last", "compile", "graphs"] for kind in ("step", "infer")},
+    "cuda": {"step": ["contiguous", "channels_last", "graphs", "max-autotune"],
+             "infer": ["contiguous", "channels_last", "cast", "graphs", "max-autotune"]},
 }  # fmt: skip
-OTHER_PRECISIONS = {"cpu": [], "cuda": ["tf32", "bf16"]}
-COMPILED = ("compile", "graphs", "tf32", "bf16")  # on a GPU the other precisions get the best of the rest
+# torch.compile's own names for the modes that go through it. TF32 is no mode of its own, but a
+# precision that f32 is not: it gets CUDA graphs.
+COMPILED = {"compile": None, "graphs": "reduce-overhead", "tf32": "reduce-overhead",
+            "max-autotune": "max-autotune"}  # fmt: skip
+OTHER_PRECISIONS = {("cuda", "f32"): ["tf32"]}
 
 
 @dataclass
@@ -45,9 +55,15 @@ class Case:
     size: int
     batch: int
     classes: int = 4
+    precision: str = "f32"
 
 
-def all_cases():
+def all_cases(device):
+    if device == "cuda":  # those that matter most first
+        return [Case(f"31M-{size}-{kind}-b{batch}-{precision}", kind, 64, 13, size, batch, precision=precision)
+                for size, batch, precisions in ((256, 16, ("bf16", "f16", "f32")), (256, 64, ("bf16", "f16")),
+                                                (512, 8, ("bf16", "f16")))
+                for precision in precisions for kind in ("step", "infer")]  # fmt: skip
     cases = []
     for kind in MODES["cpu"]:
         for batch in (1, 4):
@@ -61,38 +77,61 @@ def all_cases():
 # --- the worker: PyTorch in a process of its own ----------------------------------------------------
 
 
+def torch_dtype(case):
+    import torch
+
+    return {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[case.precision]
+
+
 def compiled(net, mode):
     import torch
 
-    return torch.compile(net, mode="reduce-overhead" if mode != "compile" else None)
+    return torch.compile(net, mode=COMPILED[mode]) if mode in COMPILED else net
 
 
-def precision(device, mode):
-    """The context that the forward pass runs in."""
+def autocast(case, mode, device):
+    """Makes the context that the forward pass runs in."""
     import torch
 
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = mode == "tf32"
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=mode == "bf16")
+    if case.precision == "f32":
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device, dtype=torch_dtype(case))
+
+
+def network_and_batch(case, mode, device):
+    """The network on the device, and a batch where a loader leaves it: for a GPU in pinned memory."""
+    import torch
+    from torch_unet import UNet
+
+    net = UNet(case.channels, case.classes, case.width).to(device)
+    x = torch.randn(case.batch, case.channels, case.size, case.size)
+    if mode != "contiguous":
+        net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    return net, x.pin_memory() if device == "cuda" else x
 
 
 def torch_inference(case, mode, device):
     import torch
-    from torch_unet import UNet
 
-    net = UNet(case.channels, case.classes, case.width).eval().to(device)
-    x = torch.randn(case.batch, case.channels, case.size, case.size, device=device)
-    if mode != "contiguous":
-        net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    net, x = network_and_batch(case, mode, device)
+    net.eval()
+    context = autocast(case, mode, device)
     if mode == "frozen":
         with torch.no_grad():
             net = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, x)))
-    if mode in COMPILED:
-        net = compiled(net, mode)
+    cast = case.precision != "f32" and (mode == "cast" or mode in COMPILED)
+    if cast:
+        net, context = net.to(torch_dtype(case)), contextlib.nullcontext
+    net = compiled(net, mode)
 
     def run():
-        with torch.inference_mode(), precision(device, mode):
-            net(x)
+        with torch.inference_mode(), context():
+            image = x.to(device, non_blocking=True)
+            logits = net(image.to(torch_dtype(case)) if cast else image)
+            if device == "cuda":
+                logits.float().cpu()
 
     return run
 
@@ -100,23 +139,26 @@ def torch_inference(case, mode, device):
 def torch_step(case, mode, device):
     import torch
     import torch.nn.functional as F
-    from torch_unet import UNet
 
-    net = UNet(case.channels, case.classes, case.width).train().to(device)
-    x = torch.randn(case.batch, case.channels, case.size, case.size, device=device)
-    y = torch.randint(0, case.classes, (case.batch, case.size, case.size), device=device)
-    if mode != "contiguous":
-        net, x = net.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    net, x = network_and_batch(case, mode, device)
+    net.train()
+    y = torch.randint(0, case.classes, (case.batch, case.size, case.size))
+    y = y.pin_memory() if device == "cuda" else y
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
-    forward = compiled(net, mode) if mode in COMPILED else net
+    scaler = torch.amp.GradScaler(device, enabled=case.precision == "f16")
+    forward = compiled(net, mode)
+    context = autocast(case, mode, device)
 
     def run():
-        with precision(device, mode):
-            loss = F.cross_entropy(forward(x), y, ignore_index=255)
+        image, labels = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+        with context():
+            loss = F.cross_entropy(forward(image), labels, ignore_index=255)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
 
     return run
 
@@ -132,9 +174,14 @@ def work(request):
     torch.set_num_threads(request["threads"])
     case, mode, device = Case(**request["case"]), request["mode"], request["device"]
     run = (torch_step if case.kind == "step" else torch_inference)(case, mode, device)
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    gpu = device == "cuda"
+    wait = torch.cuda.synchronize if gpu else lambda: None
     for _ in range(3 if mode in ("frozen", *COMPILED) else 1):  # the profiling executor wants two
         run()
+    if gpu:  # the search for kernels takes memory that a run does not
+        wait()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     seconds = []
     for _ in range(request["runs"]):
         wait()
@@ -142,10 +189,15 @@ def work(request):
         run()
         wait()
         seconds.append(time.perf_counter() - begin)
-    print(json.dumps({"seconds": seconds, "torch": torch.__version__}))
+    mib = torch.cuda.max_memory_allocated() >> 20 if gpu else None
+    print(json.dumps({"seconds": seconds, "memory_mib": mib, "torch": torch.__version__}))
 
 
 # --- the parent ---------------------------------------------------------------------------------------
+
+
+class OutOfTime(Exception):
+    """--minutes are over, in the middle of a case."""
 
 
 def environment(threads, jemalloc):
@@ -155,67 +207,93 @@ def environment(threads, jemalloc):
     return variables
 
 
-def torch_seconds(case, mode, args, runs):
-    """Seconds of each run, or None if the mode fails or takes too long to set up."""
+def time_left(args):
+    return args.end - time.monotonic()
+
+
+def answer_of(command, args, limit, **options):
+    """The last line that a process prints, as JSON. It may take `limit` seconds, and those left."""
+    left = time_left(args)
+    try:
+        done = subprocess.run(list(map(str, command)), check=True, text=True, stdout=subprocess.PIPE,
+                              timeout=max(1.0, min(limit, left)), **options)  # fmt: skip
+    except subprocess.TimeoutExpired:
+        if left < limit:
+            raise OutOfTime from None
+        raise
+    return done.stdout
+
+
+def torch_run(case, mode, args, runs):
+    """What the worker tells, or None if the mode fails or takes too long to set up."""
     request = json.dumps({"case": asdict(case), "mode": mode, "device": args.device,
                           "threads": args.threads, "runs": runs})  # fmt: skip
     try:
-        done = subprocess.run([sys.executable, __file__, "--worker", request], check=True, text=True,
-                              capture_output=True, timeout=args.timeout,
-                              env=environment(args.threads, args.jemalloc))  # fmt: skip
+        text = answer_of([sys.executable, __file__, "--worker", request], args, args.timeout,
+                         stderr=subprocess.PIPE, env=environment(args.threads, args.jemalloc))  # fmt: skip
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        print(f"{case.name}: PyTorch cannot run as {mode}: {error}", file=sys.stderr)
+        print(f"{case.name}: PyTorch cannot run as {mode}: {reason(error)}", file=sys.stderr)
         return None
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = json.loads(text.splitlines()[-1])
     args.torch = answer["torch"]
-    return answer["seconds"]
+    return answer
 
 
-def unetd_seconds(case, args, runs):
-    """Seconds of each run of `unetd-bench`."""
+def reason(error):
+    """Of a process: the last line that it wrote to stderr, else what Python says."""
+    lines = (error.stderr or "").strip().splitlines() if isinstance(error.stderr, str) else []
+    return lines[-1] if lines else f"{type(error).__name__} after {getattr(error, 'timeout', 0):.0f} s"
+
+
+def unetd_run(case, args, runs):
+    """What `unetd-bench` tells."""
     command = [args.build / "unetd-bench", case.kind, "--width", case.width, "--in-channels", case.channels,
                "--classes", case.classes, "--size", case.size, "--batch", case.batch, "--rounds", runs,
                "--threads", args.threads, "--device", args.device, "--json", "-",
-               *(["--tune"] if args.tune else [])]  # fmt: skip
-    done = subprocess.run(list(map(str, command)), check=True, text=True, stdout=subprocess.PIPE)
-    answer = json.loads(done.stdout)
+               "--set", f"runtime.precision={case.precision}", *(["--tune"] if args.tune else [])]  # fmt: skip
+    answer = json.loads(answer_of(command, args, float("inf")))
     args.device_name = answer["device"]
-    return answer["seconds"]
+    return answer
 
 
 def fastest_mode(case, args):
     times = {}
     for mode in MODES[args.device][case.kind]:
-        if mode == "compile" and not args.compile:
+        if (mode in COMPILED and not args.compile) or (mode == "cast" and case.precision == "f32"):
             continue
-        seconds = torch_seconds(case, mode, args, runs=3)
-        if seconds:
-            times[mode] = min(seconds)
+        answer = torch_run(case, mode, args, runs=3)
+        if answer:
+            times[mode] = min(answer["seconds"])
     if not times:
         sys.exit(f"{case.name}: PyTorch runs in no mode")
-    print(f"{case.name}: PyTorch " + ", ".join(f"{m} {t:.3f}" for m, t in times.items()), file=sys.stderr)
+    print(f"{case.name}: PyTorch " + ", ".join(f"{m} {t:.4f}" for m, t in times.items()), file=sys.stderr)
     return min(times, key=times.get), times
 
 
 def measure(case, args):
     mode, tried = fastest_mode(case, args)
-    others = {m: torch_seconds(case, m, args, args.runs) for m in OTHER_PRECISIONS[args.device]}
-    ours, theirs, ratios = [], [], []
+    others = {m: torch_run(case, m, args, args.runs)
+              for m in OTHER_PRECISIONS.get((args.device, case.precision), []) if args.compile}  # fmt: skip
+    rounds = []
     for _ in range(args.rounds):
-        a, b = unetd_seconds(case, args, args.runs), torch_seconds(case, mode, args, args.runs)
-        ours.append(statistics.median(a))
-        theirs.append(statistics.median(b))
-        ratios.append(theirs[-1] / ours[-1])
+        ours, theirs = unetd_run(case, args, args.runs), torch_run(case, mode, args, args.runs)
+        if theirs is None:
+            sys.exit(f"{case.name}: PyTorch ran as {mode} before, and now does not")
+        rounds.append((ours, theirs))
+    middle = [(statistics.median(a["seconds"]), statistics.median(b["seconds"])) for a, b in rounds]
     result = asdict(case) | {
-        "unetd_seconds": statistics.median(ours),
-        "pytorch_seconds": statistics.median(theirs),
+        "unetd_seconds": statistics.median(a for a, _ in middle),
+        "pytorch_seconds": statistics.median(b for _, b in middle),
         "pytorch_mode": mode,
         "pytorch_modes_tried": tried,
-        "pytorch_other_precisions": {m: statistics.median(t) for m, t in others.items() if t},
-        "speedup": statistics.median(ratios),
-        "rounds": [{"unetd": a, "pytorch": b} for a, b in zip(ours, theirs)],
+        "pytorch_other_precisions": {m: statistics.median(a["seconds"]) for m, a in others.items() if a},
+        "speedup": statistics.median(b / a for a, b in middle),
+        "rounds": [{"unetd": a, "pytorch": b} for a, b in middle],
     }
-    print(f"{case.name:18} unetd {result['unetd_seconds']:8.4f} s   PyTorch {result['pytorch_seconds']:8.4f} s "
+    ours, theirs = (max(pair[side].get("memory_mib") or 0 for pair in rounds) for side in (0, 1))
+    if theirs > 0:
+        result |= {"unetd_mib": ours, "pytorch_mib": theirs}
+    print(f"{case.name:24} unetd {result['unetd_seconds']:8.4f} s   PyTorch {result['pytorch_seconds']:8.4f} s "
           f"({mode})   {result['speedup']:.2f} times as fast", flush=True)  # fmt: skip
     return result
 
@@ -226,16 +304,20 @@ def parse_arguments():
     parser.add_argument("--device", choices=list(MODES), default="cpu")
     parser.add_argument("--build", type=Path, default=root.parent / "build" / "release")
     parser.add_argument("--cases", help="names, separated by commas; all by default")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--runs", type=int, default=3, help="timed runs a round and side")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
     parser.add_argument("--tune", action="store_true", help="unetd measures its implementations beforehand")
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one PyTorch process")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="for all of it")
+    parser.add_argument("--resume", action="store_true", help="leave out the cases that the file has")
     parser.add_argument("--json", type=Path, default=root / "results" / "against_pytorch.json")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.jemalloc, args.torch, args.device_name = ctypes.util.find_library("jemalloc"), None, None
+    args.end = time.monotonic() + 60 * args.minutes
     return args
 
 
@@ -246,26 +328,51 @@ def cpu_name():
     return platform.processor()
 
 
+def wanted_cases(args):
+    cases = all_cases(args.device)
+    if not args.cases:
+        return cases
+    wanted = args.cases.split(",")
+    unknown = set(wanted) - {c.name for c in cases}
+    if unknown:
+        sys.exit(f"no such case: {', '.join(unknown)}; known: {', '.join(c.name for c in cases)}")
+    return [c for c in cases if c.name in wanted]
+
+
+def measured_before(args):
+    """The cases of the file that is to be completed."""
+    if not args.resume or not args.json.exists():
+        return []
+    try:
+        return json.loads(args.json.read_text())["cases"]
+    except (ValueError, KeyError) as error:
+        sys.exit(f"{args.json} cannot be completed: {error}; leave --resume away to write it anew")
+
+
 def main():
     args = parse_arguments()
     if args.worker:
         work(args.worker)
         return
-    cases = all_cases()
-    if args.cases:
-        wanted = args.cases.split(",")
-        unknown = set(wanted) - {c.name for c in cases}
-        if unknown:
-            sys.exit(f"no such case: {', '.join(unknown)}; known: {', '.join(c.name for c in cases)}")
-        cases = [c for c in cases if c.name in wanted]
-    if not args.jemalloc:
+    if args.list:
+        print("\n".join(case.name for case in all_cases(args.device)))
+        return
+    cases, before = wanted_cases(args), measured_before(args)
+    cases = [c for c in cases if c.name not in {known["name"] for known in before}]
+    if args.device == "cpu" and not args.jemalloc:
         print("libjemalloc is not installed: PyTorch is not in its best mode", file=sys.stderr)
     load = os.getloadavg()[0]
     args.json.parent.mkdir(exist_ok=True)
     report = {"cpu": cpu_name(), "device": None, "threads": args.threads, "torch": args.torch,
-              "tuned": args.tune, "jemalloc": bool(args.jemalloc), "load_average_before": load, "cases": []}  # fmt: skip
-    for case in cases:  # written after each: the long ones come last
-        report["cases"].append(measure(case, args))
+              "tuned": args.tune, "jemalloc": bool(args.jemalloc), "load_average_before": load,
+              "cases": before}  # fmt: skip
+    for done, case in enumerate(cases):  # written after each: the long ones come last
+        try:
+            report["cases"].append(measure(case, args))
+        except OutOfTime:
+            left = ",".join(c.name for c in cases[done:])
+            print(f"out of time, left out: {left}; --resume goes on with them", file=sys.stderr)
+            sys.exit(0 if done > 0 else 1)
         report["torch"], report["device"] = args.torch, args.device_name
         args.json.write_text(json.dumps(report, indent=1) + "\n")
 

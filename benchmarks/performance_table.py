@@ -108,7 +108,8 @@ def seconds_text(value):
 
 def case_text(case):
     size, channels = case["size"], f"{case['channels']} → {case['classes']} channels"
-    return f"{KINDS[case['kind']]}, width {case['width']}, {channels}, {case['batch']}x{size}x{size}"
+    how = "" if case.get("precision", "f32") == "f32" else f", {case['precision']}"
+    return f"{KINDS[case['kind']]}, width {case['width']}, {channels}, {case['batch']}x{size}x{size}{how}"
 
 
 def machine(report):
@@ -136,12 +137,16 @@ def speed(results, device):
     lines = []
     for report in reports:
         rows = []
+        memory = ["unetd_mib", "pytorch_mib"] if any("unetd_mib" in c for c in report["cases"]) else []
         for case in report["cases"]:
             times = [seconds_text(case["unetd_seconds"]), seconds_text(case["pytorch_seconds"])]
             winner = 0 if case["unetd_seconds"] <= case["pytorch_seconds"] else 1
             times[winner] = f"**{times[winner]}**"
             rows.append([case_text(case), *times, case["pytorch_mode"], f"{case['speedup']:.2f}"])
+            if memory:
+                rows[-1] += [f"{case[side]:,}" if side in case else "-" for side in memory]
         head = ["seconds", "unetd", "PyTorch", "its mode", "times as fast"]
+        head += ["memory, MiB: unetd", "PyTorch"] if memory else []
         lines += ["", *table(head, rows), "", machine(report)]
     return lines[1:]
 
@@ -169,18 +174,42 @@ def network(results, device):
     rows = []
     for report in reports:
         case = report["network"] | {"kind": report["benchmark"], "channels": report["network"]["in_channels"]}
-        how = case.get("precision", "f32") + (", tuned" if report.get("tuned") else "")
+        how = ", tuned" if report.get("tuned") else ""
         rate = case["batch"] / statistics.median(report["seconds"])
-        rows.append([f"{case_text(case)}, {how}", seconds_text(statistics.median(report["seconds"])),
-                     f"{rate:,.1f}", f"{report['gflops'] / 1e3:.2f}", f"{report['arena_mib']:,}"])  # fmt: skip
+        rows.append([case_text(case) + how, seconds_text(statistics.median(report["seconds"])),
+                     f"{rate:,.1f}", f"{report['gflops'] / 1e3:.2f}",
+                     shares([report["gflops"] / report["peak_gflops"]]) if "peak_gflops" in report else "-",
+                     f"{report['memory_mib']:,}"])  # fmt: skip
     devices = dict.fromkeys(report["device"] for report in reports)
-    head = ["", "seconds", "images a second", "TFLOP/s in convolutions", "arena, MiB"]
+    head = ["", "seconds", "images a second", "TFLOP/s in convolutions", "share of the peak", "memory, MiB"]
     return [*table(head, rows), "", "; ".join(devices) + "."]
 
 
 def span(values, scale=1.0):
     low, high = min(values) / scale, max(values) / scale
     return f"{low:,.1f}" if f"{low:,.1f}" == f"{high:,.1f}" else f"{low:,.1f} to {high:,.1f}"
+
+
+def shares(values):
+    low, high = (f"{100 * x:.0f}" for x in (min(values), max(values)))
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+def beside_library(cases):
+    """How many times as fast as cuDNN's or cuBLAS's the hand-written kernel is, where there are both."""
+    ratios = []
+    for case in cases:
+        seconds = {t["name"]: t["seconds"] for t in case["implementations"]}
+        theirs = [seconds[name] for name in ("cudnn", "cublas") if name in seconds]
+        if theirs and "cuda" in seconds:
+            ratios.append(min(theirs) / seconds["cuda"])
+    return f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "-"
+
+
+def peak_text(peak):
+    products = ", ".join(f"{rate / 1e3:,.1f} TFLOP/s in {dtype}" for dtype, rate in peak.get("gflops", {}).items())
+    copy = f"a copy of its memory runs at {peak['gb_per_s']:,.0f} GB/s"
+    return copy + (f", a matrix product at {products}" if products else "")
 
 
 def operations(results, device):
@@ -197,10 +226,12 @@ def operations(results, device):
             slower = sum(case["preferred"] != case["fastest"] for case in cases)
             rows.append([problem, str(len(cases)), ", ".join(dict.fromkeys(t["name"] for t in preferred)),
                          span([t["gb_per_s"] for t in preferred]),
-                         span(computing, 1e3) if computing else "-", str(slower)])  # fmt: skip
-        head = ["operation", "cases", "preferred", "GB/s", "TFLOP/s", "cases where another is faster"]
-        peak = f"{report['device']}; a copy of its memory runs at {report['peak']['gb_per_s']:,.0f} GB/s."
-        lines += ["", *table(head, rows), "", peak]
+                         span(computing, 1e3) if computing else "-",
+                         shares([t["share_of_peak"] for t in preferred]), beside_library(cases),
+                         str(slower)])  # fmt: skip
+        head = ["operation", "cases", "preferred", "GB/s", "TFLOP/s", "share of the peak",
+                "ours, times as fast as the library's", "cases where another is faster"]  # fmt: skip
+        lines += ["", *table(head, rows), "", f"{report['device']}; {peak_text(report['peak'])}."]
     return lines[1:]
 
 

@@ -96,6 +96,38 @@ TEST_CASE("tables of measured figures follow the result files", "[docs]") {
   CHECK(read_file(page) == text);
 }
 
+TEST_CASE("tables of a GPU have memory, precisions and shares of what it can do", "[docs]") {
+  const TempFolder folder;
+  const fs::path page = folder / "page.md";
+  write_file(page,
+             "<!-- table: speed gpu -->\n<!-- /table -->\n<!-- table: network gpu -->\n"
+             "<!-- /table -->\n<!-- table: operations gpu -->\n<!-- /table -->\n");
+  write_file(folder / "against_pytorch_gpu.json",
+             R"({"device": "slide rule", "torch": "2.9", "cases": [{"kind": "infer", "width": 8,
+                 "channels": 3, "classes": 2, "size": 64, "batch": 16, "precision": "bf16",
+                 "speedup": 2, "unetd_seconds": 1, "pytorch_seconds": 2, "pytorch_mode": "graphs",
+                 "unetd_mib": 1500, "pytorch_mib": 3000}]})");
+  write_file(folder / "gpu_step_f16.json",
+             R"({"benchmark": "step", "device": "slide rule", "seconds": [0.5], "gflops": 2000,
+                 "peak_gflops": 4000, "arena_mib": 10, "memory_mib": 12, "network": {"width": 8, "in_channels": 3,
+                 "classes": 2, "size": 64, "batch": 16, "precision": "f16"}})");
+  write_file(folder / "gpu_ops.json",
+             R"({"device": "slide rule", "peak": {"gflops": {"bf16": 5000}, "gb_per_s": 100},
+                 "cases": [{"problem": "conv2d", "flops": 1, "preferred": "cudnn",
+                 "fastest": "cudnn", "implementations": [
+                 {"name": "cudnn", "seconds": 1, "gb_per_s": 50, "gflops": 4000,
+                  "share_of_peak": 0.8},
+                 {"name": "cuda", "seconds": 2, "gb_per_s": 25, "gflops": 2000,
+                  "share_of_peak": 0.4}]}]})");
+  REQUIRE(performance_table(folder.path(), "").code == 0);
+  const std::string text = read_file(page);
+  CHECK_THAT(text, Catch::Contains("16x64x64, bf16 | **1.000** | 2.000 | graphs | 2.00 | 1,500 |"));
+  CHECK_THAT(text, Catch::Contains("16x64x64, f16 | 0.5000 | 32.0 | 2.00 | 50 % | 12 |"));
+  CHECK_THAT(text,
+             Catch::Contains("| conv2d | 1 | cudnn | 50.0 | 4.0 | 80 % | 0.50 to 0.50 | 0 |"));
+  CHECK_THAT(text, Catch::Contains("100 GB/s, a matrix product at 5.0 TFLOP/s in bf16."));
+}
+
 TEST_CASE("the change log speaks of this version", "[docs]") {
   CHECK(read_file(root / "CHANGELOG.md").find("## " UNETD_VERSION) != std::string::npos);
 }

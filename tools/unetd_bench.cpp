@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <optional>
 
@@ -95,12 +96,13 @@ cli::Spec spec() {
           "ops runs every implementation of every operation on the shapes of two real networks, in "
           "f32 and on a GPU in bf16 and f16, too, and compares the median time with what the "
           "device allows, measured in the same run: on the CPU f32 FMAs in registers and a triad "
-          "that streams through 512 MiB, on a GPU a copy of its memory. Rates count the "
-          "definition's operations and each buffer once. "
+          "that streams through 512 MiB, on a GPU a matrix product in each type and a copy of its "
+          "memory. Rates count the definition's operations and each buffer once. "
           "Between runs the level 2 caches are flushed, not the level 3 cache, which may be "
           "hundreds of MiB on shared servers: there a case that fits into it can exceed the peak "
           "of memory.\n\n"
-          "step and infer time a network on random images; --verbose adds a table of the "
+          "step and infer time a network on random images, on a GPU beside the rate of a matrix "
+          "product; --verbose adds a table of the "
           "operations that take the most time.\n\n"
           "io reads a store's shards from beginning to end, then its patches through the loader, "
           "and decodes a scene in blocks of 1024 pixels. Cold figures follow a request to the "
@@ -167,7 +169,8 @@ void print_peak(DeviceType device, const bench::Peak& peak) {
   const bool cpu = device == DeviceType::cpu;
   std::printf("peak on %s: ",
               cpu ? str(thread_count(), " threads").c_str() : backend(device).info().name.c_str());
-  if (cpu) std::printf("%.1f GFLOP/s f32, ", peak.flops / 1e9);
+  for (const auto& [dtype, flops] : peak.flops)
+    std::printf("%.1f GFLOP/s %s, ", flops / 1e9, str(name_of(dtype)).c_str());
   std::printf("%.1f GB/s; * marks the fastest\n\n", peak.bytes / 1e9);
 }
 
@@ -204,15 +207,18 @@ void ops(const Args& args) {
   const bench::OpsOptions options{device, args.text("--filter"), args.text("--impl"),
                                   args.number("--seconds"), tuned ? &*tuned : nullptr};
   const bool table = table_wanted(args);
-  const bench::Peak peak = bench::measure_peak(options.device);
+  const bench::Peak peak = bench::measure_roofs(options.device);
   if (table) print_peak(options.device, peak);
   ordered_json result = header_with_device(args);
-  result["peak"] = {{"gflops", peak.flops / 1e9}, {"gb_per_s", peak.bytes / 1e9}};
+  for (const auto& [dtype, flops] : peak.flops)
+    result["peak"]["gflops"][name_of(dtype)] = flops / 1e9;
+  result["peak"]["gb_per_s"] = peak.bytes / 1e9;
   result["cases"] = ordered_json::array();
   std::string complaints;
   bench::time_ops(options, [&](const bench::OpCase& c) {
     if (table) print_case(c, peak);
     result["cases"].push_back(to_json(c, peak));
+    if (table) write_json(args, result);  // a run that is ended early leaves what it has
     if (const std::string wrong = complaint(c); !wrong.empty()) complaints += wrong + "\n";
   });
   if (result["cases"].empty()) {
@@ -274,7 +280,7 @@ void network(const Args& args) {
   const bench::NetworkTiming t =
       args.command() == "step" ? bench::time_step(o) : bench::time_inference(o);
   const double middle = median(t.seconds);
-  const size_t arena_mib = t.arena >> 20;
+  const size_t arena_mib = t.arena >> 20, memory_mib = (t.arena + t.external) >> 20;
   ordered_json result = header_with_device(args);
   result["network"] = {{"width", o.model.width},
                        {"depth", o.model.depth},
@@ -287,7 +293,14 @@ void network(const Args& args) {
   result["tuned"] = o.config.runtime.tune;
   result["seconds"] = t.seconds;
   result["gflops"] = t.flops / middle / 1e9;
+  std::string share;
+  if (const DeviceType device = open_device(o.config.runtime.device); device != DeviceType::cpu) {
+    const double peak = bench::measure_roofs(device).flops.at(o.model.compute);
+    result["peak_gflops"] = peak / 1e9;
+    share = str(" (", std::lround(100 * t.flops / middle / peak), " % of a matrix product's)");
+  }
   result["arena_mib"] = arena_mib;
+  result["memory_mib"] = memory_mib;
   if (o.profile) {
     for (const auto& node : t.nodes) {
       result["operations"].push_back(ordered_json{{"label", node.label},
@@ -297,8 +310,11 @@ void network(const Args& args) {
     }
   }
   if (table_wanted(args)) {
-    std::printf("%.4f s (median of %lld), %.1f GFLOP/s in convolutions, arena %zu MiB\n", middle,
-                static_cast<long long>(o.rounds), t.flops / middle / 1e9, arena_mib);
+    std::printf(
+        "%.4f s (median of %lld), %.1f GFLOP/s in convolutions%s, memory %zu MiB, %zu of it "
+        "arena\n",
+        middle, static_cast<long long>(o.rounds), t.flops / middle / 1e9, share.c_str(), memory_mib,
+        arena_mib);
     if (o.profile) print_profile(t.nodes);
   }
   write_json(args, result);

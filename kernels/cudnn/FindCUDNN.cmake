@@ -1,7 +1,7 @@
 # cuDNN 9 as the target CUDNN::cudnn: beside the CUDA toolkit or where the compiler looks; CUDNN_ROOT
-# names another place.
+# names another place. PyTorch's packages have the library under its versioned name only.
 find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-find_library(CUDNN_LIBRARY cudnn HINTS ${CUDAToolkit_LIBRARY_DIR})
+find_library(CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 NAMES_PER_DIR HINTS ${CUDAToolkit_LIBRARY_DIR})
 if(CUDNN_INCLUDE_DIR AND EXISTS ${CUDNN_INCLUDE_DIR}/cudnn_version.h)
   file(STRINGS ${CUDNN_INCLUDE_DIR}/cudnn_version.h lines REGEX "^#define CUDNN_(MAJOR|MINOR|PATCHLEVEL) ")
   list(TRANSFORM lines REPLACE "[^0-9]*([0-9]+).*" "\\1")

@@ -72,6 +72,7 @@ NetworkTiming time_rounds(const NetworkOptions& o, Session& session, Run&& run) 
   if (o.profile) session.set_profiling(true);
   for (int64_t i = 0; i < o.rounds; ++i) timing.seconds.push_back(seconds_of(run));
   timing.arena = session.memory().arena;
+  timing.external = session.memory().external;
   timing.nodes = session.report();
   for (Session::NodeReport& node : timing.nodes) node.seconds /= static_cast<double>(o.rounds);
   return timing;

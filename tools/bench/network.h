@@ -21,7 +21,8 @@ struct NetworkOptions {
 struct NetworkTiming {
   std::vector<double> seconds;             // of each round; two that warm up before are not counted
   double flops = 0;                        // of the convolutions of one round, by their definition
-  size_t arena = 0;                        // bytes
+  size_t arena = 0;                        // bytes of activations
+  size_t external = 0;                     // and of parameters with what the optimiser keeps
   std::vector<Session::NodeReport> nodes;  // per round; times only with `profile`
 };
 

@@ -64,6 +64,7 @@ OpTiming time_implementation(const Impl<P>& impl, const P& problem, const CaseDa
 template <class P>
 void keep_fastest(const P& problem, const std::vector<OpTiming>& timings, TuneStore& store) {
   std::vector<std::string_view> names;
+  names.reserve(timings.size());
   for (const OpTiming& t : timings) names.push_back(t.implementation);
   names = competitors(names);
   if (names.size() < 2) return;
@@ -77,7 +78,8 @@ void keep_fastest(const P& problem, const std::vector<OpTiming>& timings, TuneSt
 template <class P>
 void time_case(const P& problem, const OpsOptions& options,
                const std::function<void(const OpCase&)>& done) {
-  OpCase result{P::name, text_of(problem), static_cast<double>(bytes(problem, options.device)),
+  OpCase result{P::name, text_of(problem), problem.dtype,
+                static_cast<double>(bytes(problem, options.device)),
                 static_cast<double>(flops(problem))};
   if (result.text.find(options.filter) == std::string::npos) return;
   const KernelChoice choice(options.impl.empty() ? "" : "*=" + options.impl);
@@ -100,6 +102,26 @@ void time_cases(const OpsOptions& options, const std::function<void(const OpCase
 
 }  // namespace
 
+Peak measure_roofs(DeviceType device) {
+  Peak peak = measure_peak(device);
+  if (device == DeviceType::cpu) return peak;
+  // A 1x1 convolution is a matrix product; of the emulator a small one.
+  const int64_t side = device == DeviceType::cuda ? 4096 : 32;
+  const OpsOptions options{.device = device, .seconds = 0.05};
+  for (const DType dtype : storage_types(device)) {
+    const Conv2d product{
+        .geometry = {.x = {2, side / 32, 32, side}, .k = side, .r = 1, .s = 1, .pad = 0},
+        .dtype = dtype};
+    const CaseData data(describe(product), device);
+    for (const Impl<Conv2d>* impl : takers(product, device)) {
+      const double seconds = time_implementation(*impl, product, data, options).seconds;
+      double& best = peak.flops[dtype];
+      best = std::max(best, static_cast<double>(flops(product)) / seconds);
+    }
+  }
+  return peak;
+}
+
 const OpTiming& OpCase::fastest() const {
   return *std::min_element(
       timings.begin(), timings.end(),
@@ -107,7 +129,8 @@ const OpTiming& OpCase::fastest() const {
 }
 
 double OpCase::share_of_peak(const OpTiming& timing, const Peak& peak) const {
-  const double computing = peak.flops > 0 ? flops / peak.flops : 0;
+  const auto roof = peak.flops.find(dtype);
+  const double computing = roof == peak.flops.end() ? 0 : flops / roof->second;
   return std::max(bytes / peak.bytes, computing) / timing.seconds;
 }
 

@@ -28,6 +28,7 @@ struct OpTiming {
 // One problem with every implementation that takes it, in the registry's order of preference.
 struct OpCase {
   std::string problem, text;  // "conv2d", "conv2d f32: x ..."
+  DType dtype = DType::f32;   // of its images
   double bytes = 0;           // that must be moved at least
   double flops = 0;           // 0 for operations that are no matrix products
   std::vector<OpTiming> timings;
@@ -37,6 +38,10 @@ struct OpCase {
   // cache, or where an algorithm needs fewer operations than the definition (Winograd).
   double share_of_peak(const OpTiming& timing, const Peak& peak) const;
 };
+
+// What the device can do at most: measure_peak(), and for devices but the CPU the fastest
+// implementation's rate in a matrix product, in every storage type.
+Peak measure_roofs(DeviceType device);
 
 // Calls `done` after each case. Kernels must be registered.
 void time_ops(const OpsOptions& options, const std::function<void(const OpCase&)>& done);

@@ -102,8 +102,8 @@ void flush_gpu() {
 }  // namespace
 
 Peak measure_peak(DeviceType device) {
-  if (device == DeviceType::cpu) return {peak_flops(), peak_bytes()};
-  return {0, copied_bytes(device)};
+  if (device == DeviceType::cpu) return {{{DType::f32, peak_flops()}}, peak_bytes()};
+  return {{}, copied_bytes(device)};
 }
 
 void flush_caches(DeviceType device) {

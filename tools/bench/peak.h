@@ -1,14 +1,18 @@
 // What a device can do at most: the roofs that timings of operations are compared with.
 #pragma once
 
+#include "engine/base/dtype.h"
 #include "engine/device/device.h"
 
 #include <cstddef>
+#include <map>
 
 namespace unetd::bench {
 
 struct Peak {
-  double flops = 0;  // f32 operations a second, an FMA counted as two; 0: not measured
+  // Operations a second by storage type, an FMA counted as two: of FMAs in registers on the CPU, of
+  // a large matrix product elsewhere (ops.h).
+  std::map<DType, double> flops;
   double bytes = 0;  // bytes a second in memory: of a triad on the CPU, of a copy elsewhere
 };
 
@@ -16,7 +20,8 @@ struct Peak {
 // arrays must exceed to measure memory.
 inline constexpr size_t triad_bytes = size_t{512} << 20;
 
-// The best of several short runs; on the CPU on all threads. Takes under a second.
+// Memory, and on the CPU f32 operations on all threads: the best of several short runs. Takes under
+// a second.
 Peak measure_peak(DeviceType device);
 
 // Writes memory larger than the level 2 caches, of a GPU or of every thread, so that the next run
