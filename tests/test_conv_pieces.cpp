@@ -1,10 +1,12 @@
-// Bias, ReLU, channel sums, statistics, widening and swapped channels as the GPU kernels do them,
+// Bias, ReLU, channel sums, statistics, a batch norm's gradient, widening and swapped channels as
+// the GPU kernels do them,
 // on the emulator, against plain host code.
 #include "kernels/cuda/conv_pieces.h"
 #include "tests/simt/emulated.h"
 #include "tests/support/guarded.h"
 
 #include <limits>
+#include <type_traits>
 
 #include <catch2/catch.hpp>
 
@@ -121,6 +123,37 @@ TEST_CASE("statistics come from sums and sums of squares", "[simt][unit]") {
   CHECK(rstd.at(1) == Approx(1 / std::sqrt(0.5)));
   CHECK(running_var.at(1) == Approx(1.8));
   for (const auto* v : {&mean, &rstd, &running_mean, &running_var}) CHECK(v->buffer.intact());
+}
+
+TEMPLATE_TEST_CASE("a batch norm's gradient is made of its sums", "[simt][unit]", float, bf16,
+                   f16) {
+  for (const Extents& e : extents) {
+    INFO(e.pixels << " pixels of " << e.channels);
+    const auto channels = static_cast<size_t>(e.channels);
+    const Guarded<TestType> x(random_values(count_of(e))), dz(random_values(count_of(e), 2)),
+        dx(count_of(e));
+    const Guarded<float> gamma(random_values(channels, 3)), mean(random_values(channels, 4)),
+        rstd(random_values(channels, 5)), dgamma(random_values(channels, 6)),
+        dbeta(random_values(channels, 7));
+    const Conv2dNormGrad problem{.geometry = {.x = {1, 1, e.pixels, e.channels}, .k = 3},
+                                 .dtype = dtype_of<TestType>};
+    Conv2dNormGrad::Buffers b{};
+    b.x = x.data(), b.dz = dz.data(), b.dx = dx.data();
+    b.gamma = b.beta = gamma.data(), b.mean = mean.data(), b.rstd = rstd.data();
+    b.dgamma = dgamma.data(), b.dbeta = dbeta.data();
+    const GuardedBuffer workspace(norm_gradient_workspace<device>(problem));
+    norm_gradient<device>(problem, b, workspace.data(), {});
+    CHECK((dx.buffer.intact() && workspace.intact()));
+    const auto count = static_cast<double>(e.pixels);
+    for (int64_t i = 0; i < e.pixels * e.channels; ++i) {
+      const int64_t c = i % e.channels;
+      const double xhat = (double{x.at(i)} - mean.at(c)) * rstd.at(c);
+      const double want = double{gamma.at(c)} * rstd.at(c) *
+                          (dz.at(i) - dbeta.at(c) / count - xhat * dgamma.at(c) / count);
+      const double rounding = std::is_same_v<TestType, float> ? 1e-5 : 0x1p-8;
+      REQUIRE(std::abs(dx.at(i) - want) <= rounding * (std::abs(want) + 0.01));
+    }
+  }
 }
 
 TEMPLATE_TEST_CASE("filters swap their channels", "[simt][unit]", float, bf16, f16) {

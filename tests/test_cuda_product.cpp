@@ -2,6 +2,7 @@
 // order of its operands and in every element type. Problems small enough for tests/cases would
 // choose the smallest tile only.
 #include "kernels/cuda/tile_moments.h"
+#include "kernels/cuda/tile_norm_grad.h"
 #include "tests/simt/emulated.h"
 #include "tests/support/compare.h"
 #include "tests/support/guarded.h"
@@ -160,7 +161,7 @@ void check_moments(int64_t m, int64_t n, int64_t k) {
   for (int64_t j = 0; j < n; ++j) bias(0, j) += 50;
   auto p = product(operand<Order::along_k, T>(a.data(), a.view),
                    operand<Order::along_k, T>(b.data(), b.view), c.data(), c.view,
-                   TileMoments{partial.data()});
+                   TileMoments{{}, partial.data()});
   p.bias = bias.data();
   launch_product<Shape, always_packs>(p, Stream{DeviceType::simt});
 
@@ -195,6 +196,66 @@ TEMPLATE_TEST_CASE("tiles take the moments of the rows that exist", "[simt][unit
     check_moments<TestType, Tile128x32, true>(256, 40, 40);
     check_moments<TestType, Tile64x64, true>(65, 80, 40);
     check_moments<TestType, Tile64x64, false>(67, 70, 13);
+  });
+}
+
+namespace {
+
+// What tiles store of a gradient that a batch norm's ReLU cuts, against the same product uncut, and
+// the sums that they take of what they store.
+template <class T, class Shape, bool always_packs>
+void check_norm_grad(int64_t m, int64_t n, int64_t k) {
+  INFO(name_of(dtype_of<T>) << ", tile " << Shape::m << "x" << Shape::n << ", packs "
+                            << always_packs);
+  const Matrix<T> a = random_matrix<T>(m, k, 1), b = random_matrix<T>(k, n, 2),
+                  x = random_matrix<T>(m, n, 3), plain(m, n), cut(m, n);
+  const Matrix<float> mean = random_matrix<float>(1, n, 4), gamma = random_matrix<float>(1, n, 5),
+                      rstd = random_matrix<float>(1, n, 6), beta = random_matrix<float>(1, n, 7);
+  const int64_t chunks = ceil_div(m, Shape::m);
+  const Matrix<float> partial(chunks * 2, n);
+  const auto run = [&](const Matrix<T>& c, const auto& epilogue) {
+    launch_product<Shape, always_packs>(
+        product(operand<Order::along_k, T>(a.data(), a.view),
+                operand<Order::across_k, T>(b.data(), b.view), c.data(), c.view, epilogue),
+        Stream{DeviceType::simt});
+  };
+  run(plain, StoreOnly{});
+  run(cut, TileNormGrad<T>{
+               x.data(), {mean.data(), gamma.data(), rstd.data(), beta.data()}, partial.data()});
+
+  const unetd::Shape shape{chunks, 2, 1, n};
+  const Tensor got =
+      Tensor::from<float>(shape, std::span(partial.data(), static_cast<size_t>(shape.count())));
+  Tensor want(shape, DType::f64);
+  int64_t wrong = 0, zeros = 0;
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      const float centred = to_float(x(i, j)) - mean(0, j);
+      const bool cuts = centred * (gamma(0, j) * rstd(0, j)) + beta(0, j) <= 0;
+      wrong += to_float(cut(i, j)) != (cuts ? 0.F : to_float(plain(i, j)));
+      zeros += cuts;
+      const auto at = static_cast<size_t>(i / Shape::m * 2 * n + j);
+      want.span<double>()[at] += double{to_float(cut(i, j))};
+      want.span<double>()[at + static_cast<size_t>(n)] +=
+          double{to_float(cut(i, j))} * (double{to_float(x(i, j))} - mean(0, j));
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK((zeros > 0 && zeros < m * n));
+  CHECK(difference(got, want, tolerance(DType::f32, Shape::m)) == "");
+  CHECK((partial.memory.intact() && cut.memory.intact()));
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("tiles cut a gradient and sum what they store of it", "[simt][unit]", float,
+                   bf16, f16) {
+  in_every_order([] {
+    check_norm_grad<TestType, Tile128x128, true>(136, 144, 40);
+    check_norm_grad<TestType, Tile128x64, true>(129, 72, 40);
+    check_norm_grad<TestType, Tile128x32, true>(256, 40, 40);
+    check_norm_grad<TestType, Tile64x64, true>(65, 80, 40);
+    check_norm_grad<TestType, Tile64x64, false>(67, 70, 13);
   });
 }
 

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <set>
 #include <sstream>
 #include <string>
 
@@ -151,6 +152,37 @@ double largest_difference(const Tensor& a, const Tensor& b) {
   return most;
 }
 
+// Of all numbers of two checkpoints together, which must have the same tensors.
+double relative_difference(const std::string& a, const std::string& b) {
+  const SafeTensorsFile x(a), y(b);
+  REQUIRE(x.tensors().size() == y.tensors().size());
+  double squares = 0, error = 0;
+  for (const auto& [name, info] : x.tensors()) {
+    INFO(name);
+    REQUIRE((info.dtype == y.info(name).dtype && info.shape == y.info(name).shape));
+    if (info.dtype != DType::f32) continue;
+    for (size_t i = 0; i + sizeof(float) <= x.bytes(name).size(); i += sizeof(float)) {
+      float p = 0, q = 0;
+      std::memcpy(&p, x.bytes(name).data() + i, sizeof p);
+      std::memcpy(&q, y.bytes(name).data() + i, sizeof q);
+      squares += double{p} * p;
+      error += (double{p} - q) * (double{p} - q);
+    }
+  }
+  REQUIRE(squares > 0);
+  return std::sqrt(error / squares);
+}
+
+// The names in a run's folder; those of event files tell time and process.
+std::set<std::string> files_of(const std::string& run) {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(run)) {
+    const std::string name = entry.path().filename().string();
+    names.insert(name.starts_with("events.") ? "events" : name);
+  }
+  return names;
+}
+
 }  // namespace
 
 // A checkpoint has no device: what one trained, another maps with.
@@ -167,6 +199,8 @@ TEST_CASE("the emulated GPU trains and maps as the CPU does", "[programs][simt][
   };
   REQUIRE(train(w.at("by_cpu"), settings + "--device cpu").code == 0);
   REQUIRE(train(w.at("by_simt"), settings + "--device simt").code == 0);
+  CHECK(files_of(w.at("by_cpu")) == files_of(w.at("by_simt")));
+  CHECK(relative_difference(w.at("by_cpu") + "/last.ckpt", w.at("by_simt") + "/last.ckpt") < 1e-3);
   const Tensor want = logits("by_cpu", "cpu");
   CHECK(largest_difference(logits("by_cpu", "simt"), want) < 1e-5);
   CHECK(largest_difference(logits("by_simt", "cpu"), want) < 1e-3);

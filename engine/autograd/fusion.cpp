@@ -3,6 +3,7 @@
 #include "engine/op/batch_norm.h"
 #include "engine/op/batch_norm_pool.h"
 #include "engine/op/conv2d.h"
+#include "engine/op/conv2d_norm_grad.h"
 #include "engine/op/conv2d_stats.h"
 #include "engine/op/maxpool2x2.h"
 #include "engine/op/pointwise.h"
@@ -164,12 +165,30 @@ bool fuse_conv_stats(Rewriter& list, const Node& stats) {
   if (c.relu || !list.takes(fused, c, *norm)) return false;
   std::vector<Value> out = conv->out;
   out.insert(out.end(), stats.out.begin(), stats.out.end());
-  list.replace({conv, &stats}, conv, fused, conv->in, std::move(out));
+  list.replace({conv, &stats}, conv, fused, conv->in, out);
+  return true;
+}
+
+// The norm's gradients come earlier than they would have; nothing reads them in between.
+bool fuse_conv_norm_grad(Rewriter& list, const Node& norm_grad) {
+  const auto* const norm = Graph::problem_as<BatchNormGrad>(norm_grad);
+  if (norm == nullptr || !norm->relu) return false;
+  const std::vector<Value>& in = norm_grad.in;  // in[1] is dy
+  const Node* const conv = list.only_for_reader<Conv2dDataGrad>(in[1]);
+  if (conv == nullptr) return false;
+  const Conv2dDataGrad& c = *Graph::problem_as<Conv2dDataGrad>(*conv);
+  const Conv2dNormGrad fused{c.geometry, c.dtype};
+  if (!list.takes(fused, c, *norm)) return false;
+  std::vector<Value> from = conv->in, out = conv->out;
+  for (const size_t i : {size_t{0}, size_t{2}, size_t{3}, size_t{4}, size_t{5}})
+    from.push_back(in[i]);
+  out.insert(out.end(), norm_grad.out.begin(), norm_grad.out.end());
+  list.replace({conv, &norm_grad}, conv, fused, from, out);
   return true;
 }
 
 // In this order: argmax is read until the gradients are fused.
-constexpr Rule rules[] = {fuse_pool_grad, fuse_apply_pool, fuse_conv_stats};
+constexpr Rule rules[] = {fuse_pool_grad, fuse_apply_pool, fuse_conv_stats, fuse_conv_norm_grad};
 
 bool rewrite_once(Rewriter& list, Rule rule) {
   for (const Node* const node : std::vector(list.nodes())) {

@@ -5,6 +5,7 @@
 //   batch_norm_apply (with ReLU), maxpool2x2      -> batch_norm_apply_pool
 //   maxpool2x2_grad, add, batch_norm_grad         -> batch_norm_pool_grad
 //   conv2d, batch_norm_stats                      -> conv2d_stats
+//   conv2d_data_grad, batch_norm_grad (with ReLU) -> conv2d_norm_grad
 //
 // Only values that nothing else reads disappear. Nodes are fused where the device's first
 // implementation that takes the problem is also what each of them would run on: a library's

@@ -91,21 +91,20 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 __global__ void __launch_bounds__(block_threads)
-    coefficients_kernel(GradientVectors v, int64_t pixels, Tiles t) {
+    coefficients_kernel(GradientVectors v, int64_t pixels, Chunks chunks) {
   const int64_t c = join_channel();
-  const bool inside = c < t.channels;
-  const double dbeta = sum_chunks(
-      0, t.chunks, inside, [&](unsigned i) { return double{v.partial[i * 2 * t.channels + c]}; });
-  const double weighted = sum_chunks(0, t.chunks, inside, [&](unsigned i) {
-    return double{v.partial[(i * 2 + 1) * t.channels + c]};
+  const bool inside = c < chunks.channels;
+  const double dbeta = sum_chunks(0, chunks.chunks, inside, [&](unsigned i) {
+    return double{v.partial[i * 2 * chunks.channels + c]};
+  });
+  const double weighted = sum_chunks(0, chunks.chunks, inside, [&](unsigned i) {
+    return double{v.partial[(i * 2 + 1) * chunks.channels + c]};
   });
   if (threadIdx.y != 0 || !inside) return;
-  const double rstd = v.parameters.rstd[c], dgamma = weighted * rstd;
-  const double share = double{v.parameters.gamma[c]} * rstd / static_cast<double>(pixels);
+  const double dgamma = weighted * v.parameters.rstd[c];
   v.dgamma[c] = static_cast<float>(dgamma);
   v.dbeta[c] = static_cast<float>(dbeta);
-  v.coefficients.slope[c] = static_cast<float>(-share * rstd * dgamma);
-  v.coefficients.constant[c] = static_cast<float>(-share * dbeta);
+  store_coefficients(v, c, dgamma, dbeta, pixels);
 }
 
 template <class T, int N>
@@ -130,17 +129,13 @@ __global__ void __launch_bounds__(block_threads)
 
 struct GradKernel final : Kernel<BatchNormGrad> {
   explicit GradKernel(const BatchNormGrad& p) : p_(p), t_(tiles(p)) {}
-  size_t workspace() const override { return gradient_workspace(t_); }
+  size_t workspace() const override { return gradient_workspace(chunks_of(t_)); }
   void run(const BatchNormGrad::Buffers& b, void* workspace, Stream& stream) const override {
-    const GradientVectors v = gradient_vectors(b, workspace, t_);
-    with_pack(p_.dtype, p_.shape.c, [&]<class T, int N>(Pack<T, N>) {
-      const T *const x = static_cast<const T*>(b.x), *const dy = static_cast<const T*>(b.dy);
-      simt::launch(sums_kernel<T, N>, t_.grid(), t_.block(), 0, stream, v.partial, x, dy,
-                   v.parameters, p_.relu, t_);
-      join_gradient(v, t_.pixels, t_, stream);
-      simt::launch(gradient_kernel<T, N>, t_.grid(), t_.block(), 0, stream, static_cast<T*>(b.dx),
-                   x, dy, v.parameters, v.coefficients, p_.relu, t_);
-    });
+    const GradientVectors v = gradient_vectors(b, workspace, chunks_of(t_));
+    const GradientImages images{b.x, b.dy, p_.dtype, p_.relu};
+    sum_gradient(v, images, t_, stream);
+    join_gradient(v, t_.pixels, chunks_of(t_), stream);
+    write_gradient(b.dx, v, images, t_, stream);
   }
 
  private:
@@ -180,8 +175,28 @@ void inference(const BatchNormInference& p, const BatchNormInference::Buffers& b
 
 }  // namespace
 
-void join_gradient(const GradientVectors& v, int64_t pixels, const Tiles& t, const Stream& stream) {
-  simt::launch(coefficients_kernel, join_grid(t.channels), join_block(), 0, stream, v, pixels, t);
+void join_gradient(const GradientVectors& v, int64_t pixels, const Chunks& chunks,
+                   const Stream& stream) {
+  simt::launch(coefficients_kernel, join_grid(chunks.channels), join_block(), 0, stream, v, pixels,
+               chunks);
+}
+
+void sum_gradient(const GradientVectors& v, const GradientImages& images, const Tiles& t,
+                  const Stream& stream) {
+  with_pack(images.dtype, t.channels, [&]<class T, int N>(Pack<T, N>) {
+    simt::launch(sums_kernel<T, N>, t.grid(), t.block(), 0, stream, v.partial,
+                 static_cast<const T*>(images.x), static_cast<const T*>(images.dy), v.parameters,
+                 images.relu, t);
+  });
+}
+
+void write_gradient(void* dx, const GradientVectors& v, const GradientImages& images,
+                    const Tiles& t, const Stream& stream) {
+  with_pack(images.dtype, t.channels, [&]<class T, int N>(Pack<T, N>) {
+    simt::launch(gradient_kernel<T, N>, t.grid(), t.block(), 0, stream, static_cast<T*>(dx),
+                 static_cast<const T*>(images.x), static_cast<const T*>(images.dy), v.parameters,
+                 v.coefficients, images.relu, t);
+  });
 }
 
 void register_batch_norm() {

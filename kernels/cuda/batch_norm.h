@@ -85,21 +85,43 @@ struct GradientVectors {
   float* partial;
   Coefficients coefficients;
 };
-inline size_t gradient_workspace(const Tiles& t) {
-  return (chunks_of(t).floats() + 2 * static_cast<size_t>(t.channels)) * sizeof(float);
+// The coefficients of channel c.
+SIMT_DEVICE void store_coefficients(const GradientVectors& v, int64_t c, double dgamma,
+                                    double dbeta, int64_t pixels) {
+  const double rstd = v.parameters.rstd[c];
+  const double share = double{v.parameters.gamma[c]} * rstd / static_cast<double>(pixels);
+  v.coefficients.slope[c] = static_cast<float>(-share * rstd * dgamma);
+  v.coefficients.constant[c] = static_cast<float>(-share * dbeta);
+}
+inline size_t gradient_workspace(const Chunks& c) {
+  return (c.floats() + 2 * static_cast<size_t>(c.channels)) * sizeof(float);
 }
 template <class Buffers>
-GradientVectors gradient_vectors(const Buffers& b, void* workspace, const Tiles& t) {
+GradientVectors gradient_vectors(const Buffers& b, void* workspace, const Chunks& chunks) {
   auto* const partial = static_cast<float*>(workspace);
-  float* const slope = partial + chunks_of(t).floats();
+  float* const slope = partial + chunks.floats();
   return {parameters_of(b),
           static_cast<float*>(b.dgamma),
           static_cast<float*>(b.dbeta),
           partial,
-          {slope, slope + t.channels}};
+          {slope, slope + chunks.channels}};
 }
 
 // Joins the chunks: writes dgamma, dbeta and the coefficients of an image of so many pixels.
-void join_gradient(const GradientVectors& v, int64_t pixels, const Tiles& t, const Stream& stream);
+void join_gradient(const GradientVectors& v, int64_t pixels, const Chunks& chunks,
+                   const Stream& stream);
+
+// The two images that a gradient is taken of, NHWC.
+struct GradientImages {
+  const void *x, *dy;
+  DType dtype;
+  bool relu;  // is dy to be cut where the ReLU cut?
+};
+// Sums of the image's chunks, those of `t`, to v.partial.
+void sum_gradient(const GradientVectors& v, const GradientImages& images, const Tiles& t,
+                  const Stream& stream);
+// dx, from the coefficients.
+void write_gradient(void* dx, const GradientVectors& v, const GradientImages& images,
+                    const Tiles& t, const Stream& stream);
 
 }  // namespace unetd::UNETD_GPU

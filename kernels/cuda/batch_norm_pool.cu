@@ -211,17 +211,17 @@ __global__ void __launch_bounds__(block_threads, gradient_blocks)
 
 struct PoolGradKernel final : Kernel<BatchNormPoolGrad> {
   explicit PoolGradKernel(const BatchNormPoolGrad& p) : p_(p), windows_(windows_of(p)) {}
-  size_t workspace() const override { return gradient_workspace(windows_.tiles); }
+  size_t workspace() const override { return gradient_workspace(chunks_of(windows_.tiles)); }
   void run(const BatchNormPoolGrad::Buffers& b, void* workspace, Stream& stream) const override {
     const Tiles& t = windows_.tiles;
-    const GradientVectors v = gradient_vectors(b, workspace, t);
+    const GradientVectors v = gradient_vectors(b, workspace, chunks_of(t));
     with_window_pack(p_.dtype, p_.shape.c, [&]<class T, int N>(Pack<T, N>) {
       const T* const x = static_cast<const T*>(b.x);
       const T* const dy_skip = static_cast<const T*>(b.dy_skip);
       const T* const dpooled = static_cast<const T*>(b.dpooled);
       simt::launch(sums_kernel<T, N>, t.grid(), t.block(), 0, stream, v.partial, x, dy_skip,
                    dpooled, v.parameters, windows_);
-      join_gradient(v, p_.shape.pixels(), t, stream);
+      join_gradient(v, p_.shape.pixels(), chunks_of(t), stream);
       simt::launch(gradient_kernel<T, N>, t.grid(), t.block(), 0, stream, static_cast<T*>(b.dx), x,
                    dy_skip, dpooled, v.parameters, v.coefficients, windows_);
     });

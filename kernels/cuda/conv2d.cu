@@ -35,7 +35,7 @@ class WithStatistics final : public Kernel<Conv2dStats> {
  public:
   explicit WithStatistics(const Conv2dStats& p) : p_(p) {
     with_storage_type(p.dtype, [&]<class T>(T) {
-      const auto y = image_product<T>(p_.convolution(), {}, TileMoments{});
+      const auto y = image_product<T>(p_.convolution(), {}, TileMoments{{}, nullptr});
       sliced_ = y.slices.count > 1;
       product_floats_ = workspace_of(y) / sizeof(float);
       chunks_ = sliced_ ? chunks_of(tiles_) : tiles_as_chunks(y);
@@ -50,8 +50,9 @@ class WithStatistics final : public Kernel<Conv2dStats> {
   void run(const Conv2dStats::Buffers& b, void* workspace, Stream& stream) const override {
     float* const partial = static_cast<float*>(workspace) + product_floats_;
     with_storage_type(p_.dtype, [&]<class T>(T) {
-      run_product(image_product<T>(p_.convolution(), {b.x, b.w, b.bias, b.y}, TileMoments{partial}),
-                  workspace, stream);
+      run_product(
+          image_product<T>(p_.convolution(), {b.x, b.w, b.bias, b.y}, TileMoments{{}, partial}),
+          workspace, stream);
     });
     if (sliced_) image_moments(partial, b.y, p_.dtype, tiles_, stream);
     join_moments(statistics_in(b), partial, chunks_, {p_.eps, p_.momentum}, stream);
@@ -60,8 +61,7 @@ class WithStatistics final : public Kernel<Conv2dStats> {
  private:
   template <class P>
   static Chunks tiles_as_chunks(const P& y) {
-    const int64_t rows =
-        with_tile(y, 1, []<class Shape>(Shape, auto) { return int64_t{Shape::m}; });
+    const int64_t rows = tile_rows(y);
     return {y.m, y.n, rows, static_cast<unsigned>(ceil_div(y.m, rows))};
   }
 

@@ -1,3 +1,4 @@
+#include "kernels/cuda/batch_norm.h"
 #include "kernels/cuda/conv_pieces.h"
 #include "kernels/cuda/moments.h"
 #include "kernels/cuda/slices.h"
@@ -75,6 +76,14 @@ Slices slices_of_pixels(int64_t pixels) {
   constexpr int64_t least_pixels = 256;
   return cut(pixels, 2 * processors, least_pixels);
 }
+
+__global__ void __launch_bounds__(threads)
+    coefficients_of_gradient_kernel(GradientVectors v, int64_t pixels, int64_t channels) {
+  const int64_t c = int64_t{blockIdx.x} * threads + threadIdx.x;
+  if (c < channels) store_coefficients(v, c, v.dgamma[c], v.dbeta[c], pixels);
+}
+// The sums of an image that are known without its chunks.
+Chunks no_chunks(const Shape& x) { return {x.pixels(), x.c, x.pixels(), 0}; }
 
 // A block turns a square of channels by way of shared memory, so that both sides are read and
 // written along rows; one column more keeps its columns out of one another's banks. blockIdx.z is
@@ -178,6 +187,23 @@ void statistics_of_sums<simt::device>(const Conv2dStats& p, const Conv2dStats::B
   simt::launch(statistics_of_sums_kernel, simt::Dim{simt::blocks_for(y.c, threads)},
                simt::Dim{threads}, 0, stream, statistics_in(b), Smoothing{p.eps, p.momentum}, sums,
                squares, y.pixels(), y.c);
+}
+
+template <>
+void norm_gradient<simt::device>(const Conv2dNormGrad& p, const Conv2dNormGrad::Buffers& b,
+                                 void* workspace, const Stream& stream) {
+  using namespace UNETD_GPU;
+  const Shape x = p.geometry.x;
+  const GradientVectors v = gradient_vectors(b, workspace, no_chunks(x));
+  simt::launch(coefficients_of_gradient_kernel, simt::Dim{simt::blocks_for(x.c, threads)},
+               simt::Dim{threads}, 0, stream, v, x.pixels(), x.c);
+  write_gradient(b.dx, v, {b.x, b.dz, p.dtype, /*relu=*/false},
+                 tiles_of(x.pixels(), x.c, pack_size(p.dtype, x.c)), stream);
+}
+
+template <>
+size_t norm_gradient_workspace<simt::device>(const Conv2dNormGrad& p) {
+  return UNETD_GPU::gradient_workspace(UNETD_GPU::no_chunks(p.geometry.x));
 }
 
 template <>

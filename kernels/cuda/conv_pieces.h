@@ -1,10 +1,11 @@
 // What the convolutions of libraries leave undone: bias and ReLU where no fused kernel takes them,
-// gradients of biases, gradients of filters in f32, statistics from sums. For the devices cuda and
-// simt, dense NHWC.
+// gradients of biases, gradients of filters in f32, statistics from sums, the last pass of a batch
+// norm's gradient. For the devices cuda and simt, dense NHWC.
 #pragma once
 
 #include "engine/base/dtype.h"
 #include "engine/device/device.h"
+#include "engine/op/conv2d_norm_grad.h"
 #include "engine/op/conv2d_stats.h"
 
 #include <cstddef>
@@ -37,6 +38,14 @@ void swap_channels(void* swapped, const void* w, DType dtype, int64_t k, int64_t
 template <DeviceType device>
 void statistics_of_sums(const Conv2dStats& p, const Conv2dStats::Buffers& b, const float* sums,
                         const float* squares, const Stream& stream);
+
+// The problem's dx from dz, dgamma and dbeta. `workspace` has the bytes of
+// norm_gradient_workspace().
+template <DeviceType device>
+void norm_gradient(const Conv2dNormGrad& p, const Conv2dNormGrad::Buffers& b, void* workspace,
+                   const Stream& stream);
+template <DeviceType device>
+size_t norm_gradient_workspace(const Conv2dNormGrad& p);
 
 // y = x, from bf16, f16 or f32 to f32.
 template <DeviceType device>

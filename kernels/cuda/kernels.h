@@ -51,6 +51,7 @@ void register_cast();
 void register_classify();
 void register_conv2d();
 void register_conv2d_data_grad();
+void register_conv2d_norm_grad();
 void register_conv2d_weight_grad();
 void register_conv_transpose2x2();
 void register_loss();

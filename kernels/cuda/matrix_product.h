@@ -30,11 +30,16 @@
 
 namespace unetd::UNETD_GPU {
 
-// An epilogue: what else a block does with its tile, which is in shared memory. Nothing, here;
-// tile_moments.h has another.
+// An epilogue: what a block does with its tile (first_m, first_n), which is in shared memory. This
+// one stores it; tile_moments.h and tile_norm_grad.h have others.
 struct StoreOnly {
   template <class Shape, class P>
-  SIMT_DEVICE void visit(const P&, const float* /*staged*/, uint32_t, uint32_t) const {}
+  SIMT_DEVICE void take(const P& p, float* staged, uint32_t first_m, uint32_t first_n) const;
+  // What is stored of a sum of slices, which no block has as a tile.
+  template <class T>
+  SIMT_DEVICE T of_slices(T value, int64_t /*offset*/, uint32_t /*channel*/) const {
+    return value;
+  }
 };
 
 template <class A, class B, class Out, class View, class Epilogue = StoreOnly>
@@ -50,8 +55,8 @@ struct Product {
   int64_t m, n, k;
   const float* bias = nullptr;  // per channel of the result's view
   bool relu = false;
-  Epilogue epilogue{};  // not called for slices
-  Slices slices{};      // of the stages of k
+  Epilogue epilogue{};
+  Slices slices{};  // of the stages of k
   // Set by run_product().
   float* parts = nullptr;  // the results of several slices, m x n each
   uint32_t tiles_n = 0;
@@ -125,6 +130,12 @@ SIMT_DEVICE void store_tile(const P& p, const float* staged, uint32_t first_m, u
   }
 }
 
+template <class Shape, class P>
+SIMT_DEVICE void StoreOnly::take(const P& p, float* staged, uint32_t first_m,
+                                 uint32_t first_n) const {
+  store_tile<Shape>(p, staged, first_m, first_n);
+}
+
 // The same to the slice's part of the workspace.
 template <class Shape, class P>
 SIMT_DEVICE void store_part(const P& p, const float* staged, uint32_t first_m, uint32_t first_n) {
@@ -145,7 +156,9 @@ struct StoreSum {
     const uint32_t row = by_n.quotient(static_cast<uint32_t>(i));
     const auto column = p.view.column(by_n.remainder(static_cast<uint32_t>(i), row));
     const int64_t offset = p.view.offset(p.view.row(row), column);
-    if (offset != outside) p.c[offset] = finished(p, sum, p.view.channel(column));
+    if (offset == outside) return;
+    const uint32_t channel = p.view.channel(column);
+    p.c[offset] = p.epilogue.of_slices(finished(p, sum, channel), offset, channel);
   }
 };
 
@@ -194,8 +207,7 @@ __global__ void __launch_bounds__(Shape::threads, blocks_per_processor<typename 
   sum.put(staged);
   __syncthreads();
   if (p.parts != nullptr) return store_part<Shape>(p, staged, first_m, first_n);
-  store_tile<Shape>(p, staged, first_m, first_n);
-  p.epilogue.template visit<Shape>(p, staged, first_m, first_n);
+  p.epilogue.template take<Shape>(p, staged, first_m, first_n);
 }
 
 // --- host ----------------------------------------------------------------------------------------
@@ -274,6 +286,12 @@ void run_product(P p, void* workspace, const Stream& stream) {
   });
   if (!sliced) return;
   add_slices(StoreSum<P>{p, divisor(p.n)}, p.parts, p.m * p.n, p.slices, stream);
+}
+
+// The rows of the result in a tile: what an epilogue has at hand at a time.
+template <class P>
+int64_t tile_rows(const P& p) {
+  return with_tile(p, 1, []<class Shape>(Shape, auto) { return int64_t{Shape::m}; });
 }
 
 // The kernel of a problem that is one product: ProductOf::make<T>(problem, buffers).

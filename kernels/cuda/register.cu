@@ -11,6 +11,7 @@ void register_kernels() {
   register_classify();
   register_conv2d();
   register_conv2d_data_grad();
+  register_conv2d_norm_grad();
   register_conv2d_weight_grad();
   register_conv_transpose2x2();
   register_loss();

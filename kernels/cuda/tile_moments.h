@@ -1,6 +1,6 @@
-// The epilogue of a matrix product that takes the moments (moments.h) of its result's columns while
-// the tile is in shared memory: each tile's rows are a chunk. They are moments of what is stored,
-// so of rounded numbers.
+// The epilogue of a matrix product that stores it and takes the moments (moments.h) of its columns
+// while the tile is in shared memory: each tile's rows are a chunk. They are moments of what is
+// stored, so of rounded numbers.
 //
 // Eight columns and four rows at a time are a warp's lanes, which then read different banks, since
 // staged rows are eight floats longer than the tile's. Four neighbouring lanes join their rows.
@@ -11,12 +11,12 @@
 
 namespace unetd::UNETD_GPU {
 
-struct TileMoments {
+struct TileMoments : StoreOnly {
   float* partial;
 
   template <class Shape, class P>
-  SIMT_DEVICE void visit(const P& p, const float* staged, uint32_t first_m,
-                         uint32_t first_n) const {
+  SIMT_DEVICE void take(const P& p, float* staged, uint32_t first_m, uint32_t first_n) const {
+    store_tile<Shape>(p, staged, first_m, first_n);
     static_assert(std::is_same_v<decltype(P::view), DenseView>, "columns are channels");
     static_assert(Shape::staged_row % simt::warp_size == warp_columns);
     const int own_row = lane_index() % lanes, own_column = static_cast<int>(threadIdx.x) / lanes;

@@ -134,24 +134,64 @@ void Graph::convolution(const Convolution& c) {
   operations_.push_back(std::move(d));
 }
 
-void Graph::pointwise(cudnnPointwiseMode_t mode, size_t x, std::optional<size_t> bias, size_t y) {
+namespace {
+Descriptor pointwise_attributes(cudnnPointwiseMode_t mode) {
   Descriptor attributes(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
   attributes.set(CUDNN_ATTR_POINTWISE_MODE, mode);
   attributes.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT);
   attributes.finalize();
+  return attributes;
+}
+}  // namespace
+
+void Graph::pointwise(cudnnPointwiseMode_t mode, size_t x, std::optional<size_t> v, size_t y) {
+  Descriptor attributes = pointwise_attributes(mode);
   Descriptor d(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
   d.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, attributes);
   d.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, tensors_[x]);
-  if (bias) d.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, tensors_[*bias]);
+  if (v) d.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, tensors_[*v]);
   d.set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, tensors_[y]);
   d.finalize();
   attributes_.push_back(std::move(attributes));
   operations_.push_back(std::move(d));
 }
 
-void Graph::add(size_t x, size_t bias, size_t y) { pointwise(CUDNN_POINTWISE_ADD, x, bias, y); }
+void Graph::add(size_t x, size_t v, size_t y) { pointwise(CUDNN_POINTWISE_ADD, x, v, y); }
+void Graph::subtract(size_t x, size_t v, size_t y) { pointwise(CUDNN_POINTWISE_SUB, x, v, y); }
+void Graph::multiply(size_t x, size_t v, size_t y) { pointwise(CUDNN_POINTWISE_MUL, x, v, y); }
 
 void Graph::relu(size_t x, size_t y) { pointwise(CUDNN_POINTWISE_RELU_FWD, x, {}, y); }
+
+void Graph::relu_gradient(size_t dy, size_t y, size_t dx) {
+  Descriptor attributes = pointwise_attributes(CUDNN_POINTWISE_RELU_BWD);
+  Descriptor d(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+  d.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, attributes);
+  d.set(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, tensors_[dy]);
+  d.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, tensors_[y]);
+  d.set(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, tensors_[dx]);
+  d.finalize();
+  attributes_.push_back(std::move(attributes));
+  operations_.push_back(std::move(d));
+}
+
+void Graph::norm_gradient(const NormGradient& n) {
+  Descriptor d(CUDNN_BACKEND_OPERATION_BN_BWD_WEIGHTS_DESCRIPTOR);
+  d.set(CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MATH_PREC, CUDNN_DATA_FLOAT);
+  const std::pair<cudnnBackendAttributeName_t, size_t> tensors[] = {
+      {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_X_DESC, n.x},
+      {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DY_DESC, n.dy},
+      {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_MEAN_DESC, n.mean},
+      {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_INVSTD_DESC, n.rstd},
+      {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_BN_SCALE_DESC, n.gamma},
+      {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_SCALE_DESC, n.dgamma},
+      {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_DBN_BIAS_DESC, n.dbeta},
+      {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_DY_SCALE_DESC, n.dy_factor},
+      {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_X_SCALE_DESC, n.x_factor},
+      {CUDNN_ATTR_OPERATION_BN_BWD_WEIGHTS_EQ_BIAS, n.constant}};
+  for (const auto& [name, tensor] : tensors) d.set(name, tensors_[tensor]);
+  d.finalize();
+  operations_.push_back(std::move(d));
+}
 
 void Graph::statistics(size_t x, size_t sum, size_t squares) {
   Descriptor d(CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR);

@@ -39,10 +39,22 @@ class Graph {
     int64_t stride, pad;
   };
   void convolution(const Convolution& c);
-  void add(size_t x, size_t bias, size_t y);
+  // y = x + v and the like: of each pixel of x with a vector, or of two images.
+  void add(size_t x, size_t v, size_t y);
+  void subtract(size_t x, size_t v, size_t y);
+  void multiply(size_t x, size_t v, size_t y);
   void relu(size_t x, size_t y);
+  // dx = dy where y, the result of relu(), has come of numbers above zero, else 0.
+  void relu_gradient(size_t dy, size_t y, size_t dx);
   // Vectors of the sums of x and of x^2 over all pixels.
   void statistics(size_t x, size_t sum, size_t squares);
+  // Gradients of a batch norm of x, whose result has the gradient dy. That of x is told as
+  // dx = dy_factor * dy + x_factor * x + constant, vectors as the others.
+  struct NormGradient {
+    size_t x, dy, mean, rstd, gamma;
+    size_t dgamma, dbeta, dy_factor, x_factor, constant;
+  };
+  void norm_gradient(const NormGradient& n);
 
   const std::string& text() const { return text_; }
   DType dtype() const { return dtype_; }
@@ -57,7 +69,7 @@ class Graph {
   // Extents and strides in cuDNN's order: image, channel, row, column.
   using Extents = std::array<int64_t, 4>;
   size_t tensor(const Extents& extents, const Extents& strides, DType dtype, bool in_memory);
-  void pointwise(cudnnPointwiseMode_t mode, size_t x, std::optional<size_t> bias, size_t y);
+  void pointwise(cudnnPointwiseMode_t mode, size_t x, std::optional<size_t> v, size_t y);
 
   std::string text_;
   DType dtype_;

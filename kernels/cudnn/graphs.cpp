@@ -80,6 +80,39 @@ Graph graph_of(const Conv2dDataGrad& p) {
   return graph;
 }
 
+Graph graph_of(const Conv2dNormGrad& p) {
+  const ConvGeometry& g = p.geometry;
+  Graph graph = new_graph(p);
+  const size_t dy = graph.image(g.y()), w = graph.filter(g.filter()), x = graph.image(g.x);
+  const auto vector = [&] { return graph.vector(g.x.c); };
+  const size_t gamma = vector(), beta = vector(), mean = vector(), rstd = vector();
+  const auto passing = [&](const auto& record) {
+    const size_t result = graph.intermediate(g.x);
+    record(result);
+    return result;
+  };
+  const size_t uncut = passing([&](size_t result) {
+    graph.convolution({Compute::image, result, w, dy, g.stride, g.pad});
+  });
+  const size_t centred = passing([&](size_t result) { graph.subtract(x, mean, result); });
+  const size_t xhat = passing([&](size_t result) { graph.multiply(centred, rstd, result); });
+  const size_t scaled = passing([&](size_t result) { graph.multiply(xhat, gamma, result); });
+  const size_t z = passing([&](size_t result) { graph.add(scaled, beta, result); });
+  const size_t dz = graph.image(g.x);
+  graph.relu_gradient(uncut, z, dz);
+  graph.norm_gradient({.x = x,
+                       .dy = dz,
+                       .mean = mean,
+                       .rstd = rstd,
+                       .gamma = gamma,
+                       .dgamma = vector(),
+                       .dbeta = vector(),
+                       .dy_factor = vector(),
+                       .x_factor = vector(),
+                       .constant = vector()});
+  return graph;
+}
+
 Graph graph_of(const ConvTranspose2x2DataGrad& p) {
   const UpConvGeometry& g = p.geometry;
   Graph graph = new_graph(p);

@@ -2,6 +2,7 @@
 // the problem's buffers: inputs, then the output.
 #pragma once
 
+#include "engine/op/conv2d_norm_grad.h"
 #include "engine/op/conv2d_stats.h"
 #include "engine/op/conv_transpose2x2.h"
 #include "kernels/cudnn/graph.h"
@@ -18,6 +19,10 @@ Graph graph_of(const ConvTranspose2x2& p, bool fused);
 
 // x, w, y, and the sums over pixels of y and of y^2. For problems without bias.
 Graph graph_of(const Conv2dStats& p);
+
+// dy, w, x, gamma, beta, mean, rstd; dz, dgamma, dbeta, and three vectors that tell dx from dz and
+// x.
+Graph graph_of(const Conv2dNormGrad& p);
 
 Graph graph_of(const Conv2dDataGrad& p);
 Graph graph_of(const ConvTranspose2x2DataGrad& p);

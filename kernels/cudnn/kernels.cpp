@@ -165,16 +165,20 @@ class WeightGradKernel final : public Kernel<P> {
   SharedPlan plan_;
 };
 
-// --- statistics
+// --- with batch norm
 
-const char* reject_statistics(const Conv2dStats& p) {
+// Why cuDNN's graphs of a convolution with parts of a batch norm decline.
+template <class P>
+const char* reject_norm(const P& p) {
   constexpr int64_t channels = 8;  // of 16 bytes
   const ConvGeometry& g = p.geometry;
   if (p.dtype != DType::f16) return "only f16";
-  if (p.bias) return "only without bias";
   if (g.x.c % channels != 0 || g.k % channels != 0)
     return "only channels in multiples of 8: pad them";
   return reject(p);
+}
+const char* reject_statistics(const Conv2dStats& p) {
+  return p.bias ? "only without bias" : reject_norm(p);
 }
 
 // The workspace holds the two sums of each channel, then what cuDNN needs.
@@ -198,6 +202,37 @@ class StatisticsKernel final : public Kernel<Conv2dStats> {
   }
 
   Conv2dStats problem_;
+  SharedPlan plan_;
+};
+
+// The workspace holds three vectors that cuDNN writes and nobody reads, then what cuDNN needs or,
+// after it is done, the coefficients of dx. cuDNN's own three are for dx = a dz + b x + c, where b
+// x and c cancel if the mean is large.
+class NormGradKernel final : public Kernel<Conv2dNormGrad> {
+ public:
+  explicit NormGradKernel(const Conv2dNormGrad& p) : problem_(p), plan_(plan_of(graph_of(p))) {}
+
+  size_t workspace() const override {
+    return unread * vector_bytes() +
+           std::max(plan_->workspace(), norm_gradient_workspace<device>(problem_));
+  }
+
+  void run(const Conv2dNormGrad::Buffers& b, void* workspace, Stream& stream) const override {
+    std::vector<const void*> pointers{b.dy,   b.w,    b.x,  b.gamma,  b.beta,
+                                      b.mean, b.rstd, b.dz, b.dgamma, b.dbeta};
+    for (size_t i = 0; i < unread; ++i) pointers.push_back(at(workspace, i * vector_bytes()));
+    void* const rest = at(workspace, unread * vector_bytes());
+    plan_->run(pointers, rest, stream);
+    norm_gradient<device>(problem_, b, rest, stream);
+  }
+
+ private:
+  static constexpr size_t unread = 3;
+  size_t vector_bytes() const {
+    return aligned(static_cast<size_t>(problem_.geometry.x.c) * sizeof(float));
+  }
+
+  Conv2dNormGrad problem_;
   SharedPlan plan_;
 };
 
@@ -248,6 +283,7 @@ void register_last() {
   // Not yet run on a card, and cuDNN does not say whether its sums are of y before or after it is
   // rounded: so it may be a rounding of the storage type away from the contract.
   add_kernel<Conv2dStats, StatisticsKernel>(device, "cudnn", reject_statistics, true);
+  add_kernel<Conv2dNormGrad, NormGradKernel>(device, "cudnn", reject_norm<Conv2dNormGrad>, true);
 }
 
 }  // namespace unetd::cudnn

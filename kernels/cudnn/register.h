@@ -22,6 +22,9 @@ std::string library();  // its name and version
 // - conv2d_stats in f16. cuDNN sums y and y^2 in f32; their difference leaves the variance with a
 //   relative error of some 1e-7 (mean / standard deviation)^2, which is nothing to rely on where
 //   means are a thousand deviations from zero. Ours does not cancel.
+// - conv2d_norm_grad in f16. Whether its sums are of dz before or after it is rounded cuDNN does
+// not
+//   say.
 void register_last();
 
 }  // namespace unetd::cudnn

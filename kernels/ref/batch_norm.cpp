@@ -1,6 +1,7 @@
 #include "engine/op/batch_norm.h"
 
 #include "engine/op/batch_norm_pool.h"
+#include "engine/op/conv2d_norm_grad.h"
 #include "kernels/ref/statistics.h"
 
 #include <array>
@@ -130,6 +131,42 @@ void pool_grad(const BatchNormPoolGrad& p, const BatchNormPoolGrad::Buffers& b) 
   });
 }
 
+// The references of both parts, and the ReLU's cut in between.
+class ConvNormGrad final : public Kernel<Conv2dNormGrad> {
+ public:
+  explicit ConvNormGrad(const Conv2dNormGrad& p)
+      : p_(p), convolution_(reference(p.convolution())), norm_(reference(p.norm())) {}
+
+  size_t workspace() const override {
+    return std::max(convolution_->workspace(), norm_->workspace());
+  }
+
+  void run(const Conv2dNormGrad::Buffers& b, void* workspace, Stream& stream) const override {
+    convolution_->run({b.dy, b.w, b.dz}, workspace, stream);
+    with_type(p_.dtype, [&]<class T>(T) {
+      const Normalised<T> normalised(p_.geometry.x, b);
+      const Features<T> dz(b.dz, p_.geometry.x);
+      parallel_for(p_.geometry.x.c, [&](int64_t c) {
+        for_each_pixel(p_.geometry.x, [&](int64_t n, int64_t h, int64_t w) {
+          if (normalised.y(n, h, w, c) <= 0) dz(n, h, w, c) = 0;
+        });
+      });
+    });
+    norm_->run({b.x, b.dz, b.gamma, b.beta, b.mean, b.rstd, b.dx, b.dgamma, b.dbeta}, workspace,
+               stream);
+  }
+
+ private:
+  template <class P>
+  static std::unique_ptr<Kernel<P>> reference(const P& p) {
+    return select(p, DeviceType::cpu, KernelChoice("*=ref")).make(p);
+  }
+
+  Conv2dNormGrad p_;
+  std::unique_ptr<Kernel<Conv2dDataGrad>> convolution_;
+  std::unique_ptr<Kernel<BatchNormGrad>> norm_;
+};
+
 void inference(const BatchNormInference& p, const BatchNormInference::Buffers& b) {
   with_type(p.dtype, [&]<class T>(T) {
     const Shape& s = p.shape;
@@ -155,6 +192,8 @@ void register_batch_norm() {
   add<apply_pool, BatchNormApplyPool>();
   add<grad, BatchNormGrad>();
   add<pool_grad, BatchNormPoolGrad>();
+  add_kernel<Conv2dNormGrad, ConvNormGrad>(DeviceType::cpu, "ref",
+                                           only_f32_and_f64<Conv2dNormGrad>);
   add<inference, BatchNormInference>();
 }
 

@@ -6,6 +6,7 @@
 #include "tests/cases/cast.h"
 #include "tests/cases/classify.h"
 #include "tests/cases/conv2d.h"
+#include "tests/cases/conv2d_norm_grad.h"
 #include "tests/cases/conv2d_stats.h"
 #include "tests/cases/conv_transpose2x2.h"
 #include "tests/cases/loss.h"
@@ -21,14 +22,14 @@
 namespace unetd {
 
 using AllProblems =
-    std::tuple<Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Conv2dStats, ConvTranspose2x2,
-               ConvTranspose2x2DataGrad, ConvTranspose2x2WeightGrad, BatchNormStats, BatchNormApply,
-               BatchNormGrad, BatchNormInference, BatchNormApplyPool, BatchNormPoolGrad, Relu,
-               ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, MaxPool2x2,
-               MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels, SplitChannels, Pad2d,
-               CrossEntropy, BceWithLogits, TverskyLoss, GlobalNorm, ScaleGradient, GradientFactor,
-               AdamW, Sgd, RmsProp, Ema, Cast, Classify, ConfusionMatrix, BlendTile,
-               PreparePatches>;
+    std::tuple<Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Conv2dStats, Conv2dNormGrad,
+               ConvTranspose2x2, ConvTranspose2x2DataGrad, ConvTranspose2x2WeightGrad,
+               BatchNormStats, BatchNormApply, BatchNormGrad, BatchNormInference,
+               BatchNormApplyPool, BatchNormPoolGrad, Relu, ReluGrad, Sigmoid, SigmoidGrad, Softmax,
+               SoftmaxGrad, Add, MaxPool2x2, MaxPool2x2Grad, Upsample2x, Upsample2xGrad,
+               ConcatChannels, SplitChannels, Pad2d, CrossEntropy, BceWithLogits, TverskyLoss,
+               GlobalNorm, ScaleGradient, GradientFactor, AdamW, Sgd, RmsProp, Ema, Cast, Classify,
+               ConfusionMatrix, BlendTile, PreparePatches>;
 
 // visit.template operator()<P>() for every problem.
 template <class Visit>

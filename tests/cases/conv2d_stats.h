@@ -30,24 +30,32 @@ inline Signature describe(const Conv2dStats& p) {
   return s;
 }
 
+// A convolution that leaves an image as it is.
+inline ConvGeometry one_to_one(const Shape& image) {
+  return {.x = image, .k = image.c, .r = 1, .s = 1, .stride = 1, .pad = 0};
+}
+inline Tensor identity_filter(int64_t channels) {
+  std::vector<double> identity(static_cast<size_t>(channels * channels), 0.0);
+  for (int64_t i = 0; i < channels; ++i) identity[static_cast<size_t>(i * (channels + 1))] = 1;
+  return Tensor::from<double>({channels, 1, 1, channels}, identity);
+}
+
 // Statistics are of y as an implementation stored it, and two right ones may round an element of it
 // to different sides. So they are compared with those of a convolution that leaves this y as it is:
 // the problem and its inputs.
-inline std::pair<Conv2dStats, std::vector<Tensor>> with_result(Conv2dStats p, const Tensor& y) {
-  const int64_t k = p.geometry.k;
-  p.geometry = {.x = p.geometry.y(), .k = k, .r = 1, .s = 1, .stride = 1, .pad = 0};
+inline std::pair<Conv2dStats, std::vector<Tensor>> with_result(Conv2dStats p,
+                                                               const std::vector<Tensor>& /*in*/,
+                                                               const Tensor& y) {
+  p.geometry = one_to_one(p.geometry.y());
   p.bias = false;
-  std::vector<double> identity(static_cast<size_t>(k * k), 0.0);
-  for (int64_t i = 0; i < k; ++i) identity[static_cast<size_t>(i * (k + 1))] = 1;
   std::vector<Tensor> in;
   in.push_back(y.clone());
-  in.push_back(Tensor::from<double>(p.geometry.filter(), identity));
+  in.push_back(identity_filter(y.shape().c));
   return {p, std::move(in)};
 }
 
-template <>
-inline Cases<Conv2dStats> cases<Conv2dStats>() {
-  const std::vector<ConvGeometry> test = {
+inline std::vector<ConvGeometry> fused_conv_test_geometries() {
+  return {
       {{1, 1, 1, 1}, 1},                 // one pixel: no variance
       {{1, 1, 1, 13}, 4, 1, 1, 1, 0},    // the same for several channels, 1x1
       {{1, 5, 7, 3}, 17},                // channels that fill no pack
@@ -59,6 +67,11 @@ inline Cases<Conv2dStats> cases<Conv2dStats>() {
       {{1, 29, 34, 5}, 72, 1, 1, 1, 0},  // the same without packs
       {{2, 9, 9, 16}, 32, 3, 3, 2},      // stride
   };
+}
+
+template <>
+inline Cases<Conv2dStats> cases<Conv2dStats>() {
+  const std::vector<ConvGeometry> test = fused_conv_test_geometries();
   Cases<Conv2dStats> all = conv_cases<Conv2dStats>(test, conv_perf_geometries());
   for (const ConvGeometry& g : test) {  // and each the other way round
     const bool bias = all.test.size() % 2 == 1;

@@ -3,8 +3,9 @@
 //
 // The descriptions, tests/data/cudnn_sm*.json, are partly assumed: sizes are from NVIDIA's data
 // sheets and programming guide, clocks, identifiers and driver version are plausible; of the B200
-// (sm100) the sizes of memory and L2 cache are assumed, too. The hidden test below prints the real
-// one on a machine with a card; it is to replace the file then.
+// (sm100) the sizes of memory and L2 cache are assumed, too. The hidden test below writes the real
+// one to the file that UNETD_CUDNN_CARD names, on a machine with a card; it is to replace the file
+// here then.
 #include "engine/base/file.h"
 #include "engine/base/log.h"
 #include "kernels/cudnn/graphs.h"
@@ -12,6 +13,7 @@
 #include "unet/model.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <iostream>
 #include <map>
 #include <set>
@@ -221,6 +223,60 @@ TEST_CASE("cuDNN takes statistics of f16 convolutions", "[cudnn]") {
   }
 }
 
+// The way back: what a session fuses is a data gradient whose image comes of a batch norm, so of
+// channels in multiples of 8 in every preset. Other types have no such kernels.
+TEST_CASE("cuDNN takes a batch norm's gradients of f16 data gradients", "[cudnn]") {
+  for (const char* const name : cards) {
+    const Target target = card(name);
+    const bool compiled_later = std::string_view(name) == "cudnn_sm100";
+    if (compiled_later && !driver_or_stub()) continue;
+    std::set<std::string> seen;
+    for_each_convolution({8}, [&](const auto& problem) {
+      if constexpr (std::is_same_v<std::decay_t<decltype(problem)>, Conv2dDataGrad>) {
+        const ConvGeometry& g = problem.geometry;
+        if (problem.dtype == DType::f32 || g.r == 1) return;
+        const Conv2dNormGrad fused{g, problem.dtype};
+        const auto prepared = std::make_shared<const Plan::Prepared>(graph_of(fused), target);
+        if (!seen.insert(prepared->graph.text()).second) return;
+        INFO(name << ": " << prepared->graph.text());
+        const size_t candidates = Plan::candidates(prepared, target);
+        CHECK((candidates > 0) == (problem.dtype == DType::f16));
+        if (problem.dtype == DType::f16 && !compiled_later) {
+          CHECK(Plan::build(prepared, target) != nullptr);
+        }
+      }
+    });
+    CHECK(seen.size() > 10);
+  }
+}
+
+// Why batch norm and ReLU before a convolution are no part of it: scale and shift would have to be
+// rounded to the storage type, and a shift that mean / deviation makes large loses what matters.
+TEST_CASE("cuDNN has no convolution of a batch norm with f32 parameters", "[cudnn]") {
+  const Shape image{8, 64, 64, 64};
+  for (const char* const name : cards) {
+    const Target target = card(name);
+    for (const DType dtype : {DType::f16, DType::bf16}) {
+      for (const bool gradient : {false, true}) {
+        Graph graph("normalised convolution", dtype);
+        const size_t x = graph.image(image), scale = graph.vector(image.c),
+                     shift = graph.vector(image.c);
+        const size_t scaled = graph.intermediate(image), shifted = graph.intermediate(image),
+                     z = graph.intermediate(image);
+        graph.multiply(x, scale, scaled);
+        graph.add(scaled, shift, shifted);
+        graph.relu(shifted, z);
+        const size_t y = graph.image(image), w = graph.filter({image.c, 3, 3, image.c});
+        using Compute = Graph::Compute;
+        graph.convolution({gradient ? Compute::filter : Compute::result, z, w, y, 1, 1});
+        INFO(name << ' ' << unetd::name_of(dtype) << " gradient " << gradient);
+        const auto prepared = std::make_shared<const Plan::Prepared>(std::move(graph), target);
+        CHECK(Plan::build(prepared, target) == nullptr);
+      }
+    }
+  }
+}
+
 TEST_CASE("plans keep f32 free of tensor cores, and so of TF32", "[cudnn]") {
   const Target target = card("cudnn_sm90");
   Conv2d problem = small_problem;
@@ -305,8 +361,10 @@ TEST_CASE("a folder that cannot be written costs the file only", "[cudnn]") {
   CHECK(store.get(graph_of(small_problem, false)) == store.get(graph_of(small_problem, false)));
 }
 
-TEST_CASE("prints cuDNN's description of this machine's card", "[.][cudnn-card]") {
-  std::cout << Target::present().text() << '\n';
+TEST_CASE("writes cuDNN's description of this machine's card", "[.][cudnn-card]") {
+  const char* const file = std::getenv("UNETD_CUDNN_CARD");
+  REQUIRE(file != nullptr);
+  write_file(file, Target::present().text() + "\n");
 }
 
 }  // namespace unetd::cudnn

@@ -42,6 +42,12 @@ inline Tolerance tolerance(DType dtype, int64_t reduction) {
   return {16 * error + rounding, 4 * error + rounding, dtype == DType::f16 ? 0x1p-25 : 0};
 }
 
+// The same after one rounding more.
+inline Tolerance with_rounding(Tolerance t, DType storage) {
+  const Tolerance once = tolerance(storage, 0);
+  return {t.element + once.element, t.rms + once.rms, t.floor + once.floor};
+}
+
 // What is wrong with `got`, or an empty string. NaN equals NaN only.
 inline std::string difference(const Tensor& got, const Tensor& want, const Tolerance& allowed) {
   UNETD_CHECK(got.shape() == want.shape(), got.shape(), " is compared with ", want.shape());

@@ -150,13 +150,13 @@ inline std::vector<simt::Order> orders_of(DeviceType device) {
 }
 
 // The outputs of a problem some of which are defined by the first one as it is stored, computed
-// from that one (`with_result(problem, first)`, tests/cases); none for other problems. The first of
-// them is of no use.
+// from that one (`with_result(problem, inputs, first)`, tests/cases); none for other problems. The
+// first of them is of no use.
 template <class P>
 std::vector<Tensor> outputs_from_first(const P& problem, const HostData& host,
                                        const Tensor& first) {
-  if constexpr (requires { with_result(problem, first); }) {
-    auto [again, in] = with_result(problem, first);
+  if constexpr (requires { with_result(problem, host.in, first); }) {
+    auto [again, in] = with_result(problem, host.in, first);
     HostData data{.in = std::move(in), .out = {}};
     for (const Tensor& t : host.out) data.out.push_back(t.empty() ? Tensor{} : t.clone());
     return reference(again, data);
@@ -189,8 +189,9 @@ std::vector<std::string> faults_of(const Impl<P>& impl, const P& problem, Device
     const Tensor got = unpack(runs[0].out[i].data(), spec.kind, layout, spec.shape, spec.dtype);
     if (i == 0) from_first = outputs_from_first(problem, host, got);
     const Tensor& right = i == 0 || from_first.empty() ? want[i] : from_first[i];
-    const DType rounded = impl.rounds_to_storage ? problem.dtype : spec.dtype;
-    const std::string wrong = difference(got, right, tolerance(rounded, spec.reduction));
+    Tolerance allowed = tolerance(spec.dtype, spec.reduction);
+    if (impl.rounds_to_storage) allowed = with_rounding(allowed, problem.dtype);
+    const std::string wrong = difference(got, right, allowed);
     if (!wrong.empty()) faults.push_back(str(spec.name, ": ", wrong));
   }
   return faults;
