@@ -13,14 +13,7 @@ using namespace unetd;
 
 namespace {
 
-UNetConfig small_unet() {
-  UNetConfig c;
-  c.in_channels = 3;
-  c.classes = 2;
-  c.width = 4;
-  c.depth = 1;
-  return c;
-}
+const UNetConfig small_unet{.in_channels = 3, .classes = 2, .width = 4, .depth = 1};
 
 // What an out-of-memory message says would fit, and 0 if it does not.
 int64_t fitting(const std::string& message, const std::string& key) {
@@ -54,7 +47,7 @@ TEST_CASE("memory that runs out says how much was wanted, and which key to lower
   config.runtime.device = "cpu";
   config.runtime.kernels = "*=ref";
   constexpr int64_t side = int64_t{1} << 25;  // not even one image
-  CHECK_THROWS_WITH(Trainer(config, small_unet(), {4, side, side, 3}, 1, {}),
+  CHECK_THROWS_WITH(Trainer(config, small_unet, {4, side, side, 3}, 1, {}),
                     Catch::Contains("MiB wanted") && Catch::Contains("not even training.batch 1") &&
                         Catch::Contains("training.crop"));
 }
@@ -67,7 +60,7 @@ TEST_CASE("a batch that is too large is told which one would fit", "[device]") {
     config.runtime.device = device;
     const auto training = [&](int64_t batch) {
       const MemoryLimit limit(size_t{256} << 20);
-      return out_of_memory([&] { Trainer(config, small_unet(), {batch, side, side, 3}, 1, {}); });
+      return out_of_memory([&] { Trainer(config, small_unet, {batch, side, side, 3}, 1, {}); });
     };
     const std::string message = training(wanted);
     INFO(device << ": " << message);
@@ -81,10 +74,9 @@ TEST_CASE("a batch that is too large is told which one would fit", "[device]") {
 
 TEST_CASE("a tile or a batch too large for inference is told which one would fit", "[device]") {
   register_kernels();
-  const UNetConfig net = small_unet();
-  Params params = unet_params(net, DeviceType::simt);
+  Params params = unet_params(small_unet, DeviceType::simt);
   params.initialise(1);
-  Predictor predictor(params, net, {.device = DeviceType::simt}, false);
+  Predictor predictor(params, small_unet, {.device = DeviceType::simt}, false);
   const auto refusal = [&](const Tensor& image) {
     const MemoryLimit limit(size_t{64} << 20);
     return out_of_memory([&] { predictor.logits(image); });
@@ -94,7 +86,7 @@ TEST_CASE("a tile or a batch too large for inference is told which one would fit
   INFO(of_tile);
   CHECK(tile > 0);
   CHECK(tile < 2048);
-  CHECK(tile % net.stride() == 0);
+  CHECK(tile % small_unet.stride() == 0);
   const std::string of_batch = refusal(Tensor({64, 256, 256, 3}, DType::f32));
   const int64_t batch = fitting(of_batch, "training.batch");
   INFO(of_batch);

@@ -192,18 +192,24 @@ TEST_CASE("cuDNN fuses bias and ReLU", "[cudnn]") {
   }
 }
 
-// Bands are padded: cuDNN has such kernels for channels in multiples of 8. Those for the B200 are
-// compiled at run time.
+// Calls use(name, card, compiled later): batch-norm graphs for the B200 are compiled at run time,
+// which wants the driver's library.
+template <class Use>
+void for_each_card(const Use& use) {
+  for (const char* const name : cards) {
+    const bool compiled_later = std::string_view(name) == "cudnn_sm100";
+    if (!compiled_later || driver_or_stub()) use(name, card(name), compiled_later);
+  }
+}
+
+// Bands are padded: cuDNN has such kernels for channels in multiples of 8.
 TEST_CASE("cuDNN takes statistics of f16 convolutions", "[cudnn]") {
   const auto prepared = [](ConvGeometry geometry, int64_t channels, const Target& target) {
     geometry.x.c = channels;
     const Conv2dStats problem{.geometry = geometry, .dtype = DType::f16};
     return std::make_shared<const Plan::Prepared>(graph_of(problem), target);
   };
-  for (const char* const name : cards) {
-    const Target target = card(name);
-    const bool compiled_later = std::string_view(name) == "cudnn_sm100";
-    if (compiled_later && !driver_or_stub()) continue;
+  for_each_card([&](const char* name, const Target& target, bool compiled_later) {
     std::set<std::string> seen;
     for_each_convolution({8}, [&](const auto& problem) {
       if constexpr (std::is_same_v<std::decay_t<decltype(problem)>, Conv2d>) {
@@ -220,16 +226,13 @@ TEST_CASE("cuDNN takes statistics of f16 convolutions", "[cudnn]") {
       }
     });
     CHECK(seen.size() > 10);
-  }
+  });
 }
 
 // The way back: what a session fuses is a data gradient whose image comes of a batch norm, so of
 // channels in multiples of 8 in every preset. Other types have no such kernels.
 TEST_CASE("cuDNN takes a batch norm's gradients of f16 data gradients", "[cudnn]") {
-  for (const char* const name : cards) {
-    const Target target = card(name);
-    const bool compiled_later = std::string_view(name) == "cudnn_sm100";
-    if (compiled_later && !driver_or_stub()) continue;
+  for_each_card([&](const char* name, const Target& target, bool compiled_later) {
     std::set<std::string> seen;
     for_each_convolution({8}, [&](const auto& problem) {
       if constexpr (std::is_same_v<std::decay_t<decltype(problem)>, Conv2dDataGrad>) {
@@ -247,7 +250,7 @@ TEST_CASE("cuDNN takes a batch norm's gradients of f16 data gradients", "[cudnn]
       }
     });
     CHECK(seen.size() > 10);
-  }
+  });
 }
 
 // Why batch norm and ReLU before a convolution are no part of it: scale and shift would have to be
