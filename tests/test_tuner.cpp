@@ -97,6 +97,12 @@ TEST_CASE("the implementation of the least cost runs", "[tuner]") {
     measured.costs = {{"ones", 1}, {"twos", 0.97}};
     CHECK(measured.chosen() == "ones");
   }
+  SECTION("and not one that rounds more than the contract, but by name") {
+    measured.costs = {{"ones", 1}, {"twos", 0.1}};
+    impls<Relu>(DeviceType::cpu).back().rounds_to_storage = true;
+    CHECK(measured.chosen() == "ones");
+    CHECK(measured.chosen("relu=twos") == "twos");
+  }
   SECTION("and not the reference, which is measured only against nothing") {
     measured.costs = {{"ref", 0.1}, {"ones", 1}};
     CHECK(measured.chosen() == "ones");

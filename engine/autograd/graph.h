@@ -60,7 +60,8 @@ class Graph {
     virtual ~Node() = default;
     virtual const char* problem() const = 0;
     virtual std::unique_ptr<BoundKernel> bind(DeviceType, const KernelChoice&) const = 0;
-    // The names of the implementations that bind() chooses from, in order of preference.
+    // The names of the implementations that may compete by speed, in order of preference: those
+    // that take the problem, but for who rounds more than the contract (registry.h).
     virtual std::vector<std::string_view> takers(DeviceType, const KernelChoice&) const = 0;
     virtual std::string identity() const = 0;  // of the problem (identity_of)
   };
@@ -133,7 +134,9 @@ class Graph {
     std::vector<std::string_view> takers(DeviceType device,
                                          const KernelChoice& choice) const override {
       std::vector<std::string_view> names;
-      for (const Impl<P>* impl : unetd::takers(p_, device, choice)) names.push_back(impl->name);
+      for (const Impl<P>* impl : unetd::takers(p_, device, choice)) {
+        if (!impl->rounds_to_storage) names.push_back(impl->name);
+      }
       return names;
     }
     std::string identity() const override { return identity_of(p_); }

@@ -58,14 +58,16 @@ OpTiming time_implementation(const Impl<P>& impl, const P& problem, const CaseDa
   const std::vector<double> seconds = repeat(
       options.seconds, [&] { flush_caches(options.device); },
       [&] { return timer([&] { kernel->run(buffers, workspace.data(), stream); }); });
-  return {std::string(impl.name), median(seconds), seconds.size()};
+  return {std::string(impl.name), median(seconds), seconds.size(), impl.rounds_to_storage};
 }
 
 template <class P>
 void keep_fastest(const P& problem, const std::vector<OpTiming>& timings, TuneStore& store) {
   std::vector<std::string_view> names;
   names.reserve(timings.size());
-  for (const OpTiming& t : timings) names.push_back(t.implementation);
+  for (const OpTiming& t : timings) {
+    if (!t.rounds) names.push_back(t.implementation);
+  }
   names = competitors(names);
   if (names.size() < 2) return;
   std::vector<double> seconds;

@@ -23,6 +23,7 @@ struct OpTiming {
   std::string implementation;
   double seconds = 0;  // median
   size_t runs = 0;
+  bool rounds = false;  // more than the numerics contract has: no choice for runtime.tune
 };
 
 // One problem with every implementation that takes it, in the registry's order of preference.
