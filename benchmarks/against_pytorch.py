@@ -22,6 +22,7 @@ import argparse
 import contextlib
 import ctypes.util
 import json
+import math
 import os
 import platform
 import statistics
@@ -212,11 +213,12 @@ def time_left(args):
 
 
 def answer_of(command, args, limit, **options):
-    """The last line that a process prints, as JSON. It may take `limit` seconds, and those left."""
+    """What a process prints. It may take `limit` seconds, and no more than are left."""
     left = time_left(args)
+    allowed = max(1.0, min(limit, left))
     try:
         done = subprocess.run(list(map(str, command)), check=True, text=True, stdout=subprocess.PIPE,
-                              timeout=max(1.0, min(limit, left)), **options)  # fmt: skip
+                              timeout=allowed if math.isfinite(allowed) else None, **options)  # fmt: skip
     except subprocess.TimeoutExpired:
         if left < limit:
             raise OutOfTime from None
