@@ -74,6 +74,8 @@ class Scene {
   // Invalid pixels are those with nodata, NaN or infinity in any band, or masked by the file.
   // Throws UserError on damaged data, and for a window outside the scene unless `pad` is asked for.
   Raster read(const Window& window, Outside outside = Outside::refuse) const;
+  // Only which pixels are valid, {1, h, w, 1} u8, without interpolating bands of other resolutions.
+  Tensor read_valid(const Window& window) const;
 
  private:
   struct State;

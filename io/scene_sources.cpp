@@ -159,11 +159,9 @@ BandFiles item_files(const fs::path& path) {
   const StacItem item = read_stac_item(path);
   BandFiles found{{}, item.date, {}};
   if (!item.product_metadata.empty()) found.product = read_calibration(item.product_metadata);
-  for (const StacAsset& asset : item.assets) {
-    const std::string word = band_word(asset.name);
-    found.files.push_back({word.empty() ? asset.name : word, asset.path, asset.href, asset.nodata,
-                           asset.scale, asset.offset});
-  }
+  for (const StacAsset& asset : item.assets)
+    found.files.push_back(
+        {asset.name, asset.path, asset.href, asset.nodata, asset.scale, asset.offset});
   return found;
 }
 

@@ -58,10 +58,15 @@ TEST_CASE("store: patches are the scene's pixels", "[io]") {
   const TempFolder folder;
   const BuildOptions o = options_in(folder);
   int64_t reported = 0;
-  build_store(o, [&](int64_t done, int64_t total) {
-    CHECK(done == ++reported);
+  std::vector<std::string> stages;
+  build_store(o, [&](const std::string& what, int64_t done, int64_t total) {
     CHECK(done <= total);
+    if (stages.empty() || stages.back() != what) stages.push_back(what);
+    if (stages.size() == 4) CHECK(done == ++reported);
   });
+  CHECK(stages == std::vector<std::string>{"scene: labels", "scene: search for pixels without data",
+                                           "scene: plan of the patches",
+                                           "scene: patches with their statistics"});
   const PatchStore store = PatchStore::open(o.out);
   const StoreSchema& schema = store.schema();
   CHECK(schema.patch == 20);
