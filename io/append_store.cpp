@@ -74,6 +74,7 @@ std::vector<LabelledScene> sources_not_in(const PatchStore& store,
 StoreSchema schema_to_continue(const PatchStore& store) {
   StoreSchema schema = store.schema();
   schema.patches.clear();
+  schema.checksums.clear();
   schema.shards.clear();
   schema.statistics.clear();
   return schema;

@@ -11,11 +11,12 @@
 #include "io/label_sources.h"
 #include "io/overview.h"
 #include "io/statistics_picture.h"
+#include "io/strips.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
+#include <cmath>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <span>
 #include <utility>
@@ -24,46 +25,57 @@ namespace unetd::io {
 namespace fs = std::filesystem;
 namespace {
 
-// A scene with its labels, which are 255 where it has no data, and what is to be cut from it.
-struct Plan {
-  Scene scene;
-  Tensor labels;
-  Tensor training_labels;  // empty: the same
-  std::vector<PlannedPatch> patches;
-};
+Scene open_scene(const BuildOptions& o, const LabelledScene& source) {
+  SceneOptions options = o.scene;
+  options.date = source.date;
+  return Scene::open(source.scene, options);
+}
 
-// Tells how long each part of the work on a scene took.
-class Stages {
- public:
-  explicit Stages(const Scene& scene) : scene_(scene_name(scene.path())) {}
-  void done(const std::string& what) {
-    const auto now = Clock::now();
-    char seconds[32];
-    std::snprintf(seconds, sizeof seconds, "%.1f s",
-                  std::chrono::duration<double>(now - start_).count());
-    log_info(scene_, ": ", what, ": ", seconds);
-    start_ = now;
+// A stage of the work on a scene, as StageProgress hears of it.
+std::string stage_name(const Scene& scene, const char* stage) {
+  return str(scene_name(scene.path()), ": ", stage);
+}
+
+// Tells it in the rows of the scene.
+Share rows_of(const Scene& scene, const char* stage, const StageProgress& progress) {
+  if (!progress) return {};
+  const int64_t total = scene.grid().height;
+  return [what = stage_name(scene, stage), total, &progress](double share) {
+    progress(what, std::llround(share * static_cast<double>(total)), total);
+  };
+}
+
+// The columns of a strip between which anything is labelled.
+Window labelled_part(const Tensor& labels, const Window& rows) {
+  const uint8_t* const first = labels.span<uint8_t>().data() + rows.y * rows.width;
+  int64_t left = rows.width, right = 0;
+  for (int64_t y = 0; y < rows.height; ++y) {
+    const uint8_t* const row = first + y * rows.width;
+    const auto is_label = [](uint8_t label) { return label != ignore_label; };
+    const uint8_t* const from = std::find_if(row, row + rows.width, is_label);
+    if (from == row + rows.width) continue;
+    left = std::min<int64_t>(left, from - row);
+    const auto to = std::find_if(std::reverse_iterator(row + rows.width),
+                                 std::reverse_iterator(row + left), is_label);
+    right = std::max<int64_t>(right, to.base() - row);
   }
+  return {left, rows.y, std::max<int64_t>(right - left, 0), rows.height};
+}
 
- private:
-  using Clock = std::chrono::steady_clock;
-  std::string scene_;
-  Clock::time_point start_ = Clock::now();
-};
-
-// Labels count only where the scene has data.
-void ignore_invalid(const Scene& scene, Tensor& labels) {
-  const Grid& grid = scene.grid();
-  uint8_t* label = labels.span<uint8_t>().data();
-  constexpr int64_t rows_at_once = 256;
-  for (int64_t y = 0; y < grid.height; y += rows_at_once) {
-    const Window rows{0, y, grid.width, std::min(rows_at_once, grid.height - y)};
-    const Raster raster = scene.read(rows);
-    for (const uint8_t valid : raster.valid.span<uint8_t>()) {
-      if (valid == 0) *label = ignore_label;
-      ++label;
+// Labels count only where the scene has data. Where nothing is labelled that need not be known.
+void ignore_invalid(const Scene& scene, Tensor& labels, const Share& share) {
+  const int64_t width = scene.grid().width;
+  for_strips(scene.grid(), share, [&](const Window& rows) {
+    const Window part = labelled_part(labels, rows);
+    if (part.width == 0) return;
+    const Tensor valid = scene.read_valid(part);
+    for (int64_t y = 0; y < part.height; ++y) {
+      const uint8_t* const from = valid.span<uint8_t>().data() + y * part.width;
+      uint8_t* const label = labels.span<uint8_t>().data() + (part.y + y) * width + part.x;
+      for (int64_t x = 0; x < part.width; ++x)
+        if (from[x] == 0) label[x] = ignore_label;
     }
-  }
+  });
 }
 
 SplitMap split_map(const BuildOptions& o, const Scene& scene, const Tensor& labels,
@@ -83,26 +95,39 @@ SplitMap split_map(const BuildOptions& o, const Scene& scene, const Tensor& labe
   return SplitMap::listed(std::move(tiles), o.split);
 }
 
-// `number` is the scene's in the store, which random numbers go by; `known` patches are not planned
-// again.
+Tensor labels_of(const BuildOptions& o, const LabelledScene& source, const Scene& scene,
+                 const StageProgress& progress) {
+  return make_labels(source.labels, source.scene, o.scene, scene.grid(), o.classes,
+                     rows_of(scene, "labels", progress));
+}
+
+// What is to be cut from a scene, and how its ground is divided.
+struct Plan {
+  SplitMap map;
+  std::vector<PlannedPatch> patches;
+};
+
+// The labels that training patches get where others than those of listed tiles are drawn; empty
+// where they are the same as all patches'.
+Tensor training_labels(const BuildOptions& o, const SplitMap& map, const Tensor& labels) {
+  if (map.tiles().empty() || o.sampling.samples == 0) return {};
+  Tensor confined = labels.clone();
+  confine_to_training_tiles(map, confined);
+  return confined;
+}
+
+// `number` is the scene's in the store, which random numbers go by.
 Plan make_plan(const BuildOptions& o, const LabelledScene& source, int64_t number,
-               const std::vector<PlannedPatch>* known = nullptr) {
-  Plan plan{Scene::open(source.scene, o.scene), {}, {}, {}};
-  Stages stages(plan.scene);
-  plan.labels = make_labels(source.labels, source.scene, o.scene, plan.scene.grid(), o.classes);
-  stages.done("labels");
-  ignore_invalid(plan.scene, plan.labels);
-  stages.done("search for pixels without data");
-  const SplitMap map = split_map(o, plan.scene, plan.labels, source.split, number);
-  if (!map.tiles().empty() && o.sampling.samples > 0) {
-    plan.training_labels = plan.labels.clone();
-    confine_to_training_tiles(map, plan.training_labels);
-  }
-  const Tensor& labels = plan.training_labels.empty() ? plan.labels : plan.training_labels;
-  plan.patches = known != nullptr ? *known : plan_patches(labels, map, o.sampling, number);
+               const Scene& scene, Tensor& labels, const StageProgress& progress) {
+  ignore_invalid(scene, labels, rows_of(scene, "search for pixels without data", progress));
+  const Share planned = rows_of(scene, "plan of the patches", progress);
+  if (planned) planned(0);
+  Plan plan{split_map(o, scene, labels, source.split, number), {}};
+  const Tensor confined = training_labels(o, plan.map, labels);
+  plan.patches = plan_patches(confined.empty() ? labels : confined, plan.map, o.sampling, number);
   // From top to bottom, whatever their splits: so the tiles of a JPEG 2000 file are decoded once.
   std::ranges::stable_sort(plan.patches, {}, [](const PlannedPatch& p) { return p.window.y; });
-  stages.done("plan of the patches");
+  if (planned) planned(1);
   return plan;
 }
 
@@ -111,9 +136,10 @@ std::vector<std::string> required_dates(std::span<const StoreSource> sources, co
   std::vector<std::string> dates;
   for (const StoreSource& source : sources) {
     if (source.date.empty())
-      throw UserError(str(source.scene, " has no date, which ", purpose,
-                          " needs: only Sentinel-2 products say when they were sensed; give the "
-                          "product itself, or go by scenes"));
+      throw UserError(
+          str(source.scene, " has no date, which ", purpose,
+              " needs: neither a product's nor an item's metadata nor its rasters say when "
+              "it was sensed; give it by --date, or go by scenes"));
     dates.push_back(source.date);
   }
   return dates;
@@ -139,8 +165,8 @@ void deal(BuildOptions& o, std::span<const StoreSource> sources) {
   for (size_t i = 0; i < splits.size(); ++i) o.sources[i].split = splits[i];
 }
 
-// The labels under a window; 255 outside the scene.
-Tensor cut_labels(const Tensor& labels, const Window& window) {
+// The labels under a window; 255 outside the scene and where it has no data.
+Tensor cut_labels(const Tensor& labels, const Window& window, const Tensor& valid) {
   Tensor out({1, window.height, window.width, 1}, DType::u8);
   const Shape& s = labels.shape();
   const Window inner = intersection(window, {0, 0, s.w, s.h});
@@ -149,11 +175,15 @@ Tensor cut_labels(const Tensor& labels, const Window& window) {
   for (int64_t y = inner.y; y < inner.y + inner.height; ++y)
     std::copy_n(labels.span<uint8_t>().data() + y * s.w + inner.x, inner.width,
                 to + (y - window.y) * window.width + inner.x - window.x);
+  for (const uint8_t has_data : valid.span<uint8_t>()) {
+    if (has_data == 0) *to = ignore_label;
+    ++to;
+  }
   return out;
 }
 
 StoreSchema empty_schema(const BuildOptions& o) {
-  const Scene first = Scene::open(o.sources.front().scene, o.scene);
+  const Scene first = open_scene(o, o.sources.front());
   StoreSchema schema;
   schema.patch = o.sampling.patch;
   schema.dtype = first.dtype();
@@ -166,7 +196,7 @@ StoreSchema empty_schema(const BuildOptions& o) {
 
 void add_sources(const BuildOptions& o, StoreSchema& schema) {
   for (const LabelledScene& source : o.sources) {
-    const Scene scene = Scene::open(source.scene, o.scene);
+    const Scene scene = open_scene(o, source);
     Grid grid = scene.grid();
     grid.crs = grid.crs.empty() ? "" : crs_name(grid.crs);
     grid.control_points.clear();
@@ -178,10 +208,10 @@ void add_sources(const BuildOptions& o, StoreSchema& schema) {
   }
 }
 
-// The patches of every new source where no date may have more than so many: which are kept depends
-// on all scenes of the date, so everything is planned before anything is cut.
-std::vector<std::vector<PlannedPatch>> plan_by_date(const BuildOptions& o,
-                                                    const StoreSchema& schema, size_t first) {
+// The plan of every new source where no date may have more than so many patches: which are kept
+// depends on all scenes of the date, so everything is planned before anything is cut.
+std::vector<Plan> plan_by_date(const BuildOptions& o, const StoreSchema& schema, size_t first,
+                               const StageProgress& progress) {
   const std::vector<std::string> dates =
       required_dates(std::span(schema.sources).subspan(first), "a limit by date");
   for (size_t i = 0; i < first; ++i)
@@ -189,19 +219,21 @@ std::vector<std::vector<PlannedPatch>> plan_by_date(const BuildOptions& o,
       throw UserError(str("the store has a scene of ", schema.sources[i].date, " already, ",
                           schema.sources[i].scene,
                           ": a limit by date needs all scenes of the date in one run"));
-  std::vector<std::vector<PlannedPatch>> patches(dates.size());
+  std::vector<Plan> plans(dates.size());
   std::map<std::string, std::vector<std::vector<PlannedPatch>*>> of_date;
   std::map<std::string, int64_t> stream_of;
   for (size_t i = 0; i < dates.size(); ++i) {
     const auto number = static_cast<int64_t>(first + i);
-    patches[i] = make_plan(o, o.sources[i], number).patches;
-    of_date[dates[i]].push_back(&patches[i]);
+    const Scene scene = open_scene(o, o.sources[i]);
+    Tensor labels = labels_of(o, o.sources[i], scene, progress);
+    plans[i] = make_plan(o, o.sources[i], number, scene, labels, progress);
+    of_date[dates[i]].push_back(&plans[i].patches);
     stream_of.emplace(dates[i], number);
   }
   for (const auto& [date, lists] : of_date)
     limit_training(lists, o.sampling.max_per_date, o.sampling.seed,
                    random_stream(RandomUse::limiting_dates, stream_of.at(date)));
-  return patches;
+  return plans;
 }
 
 // A store while it is written, with the pictures of it.
@@ -235,46 +267,49 @@ class Output {
   PatchStoreWriter writer_;
 };
 
+void copy_patches(const PatchStore& from, Output& to, const StageProgress& progress) {
+  const std::vector<PatchRecord>& patches = from.schema().patches;
+  for (int64_t i = 0; i < std::ssize(patches); ++i) {
+    to.add(patches[static_cast<size_t>(i)], from.raster(i), from.labels(i));
+    if (progress) progress("patches of the store", i + 1, std::ssize(patches));
+  }
+}
+
 // The schema with all sources, o's last ones, and the patches that were there before.
 StoreSchema write_store(BuildOptions o, StoreSchema schema, const PatchStore* before,
-                        const Progress& progress) {
+                        const StageProgress& progress) {
   const size_t first = schema.sources.size();
   add_sources(o, schema);
   deal(o, std::span(schema.sources).subspan(first));
-  std::vector<std::vector<PlannedPatch>> known;
-  if (o.sampling.max_per_date > 0) known = plan_by_date(o, schema, first);
+  std::vector<Plan> plans;
+  if (o.sampling.max_per_date > 0) plans = plan_by_date(o, schema, first, progress);
   Output out(o, schema);
-  int64_t done = 0, total = 0;
-  const auto add = [&](const PatchRecord& record, const Raster& raster, Tensor labels) {
-    out.add(record, raster, std::move(labels));
-    if (progress) progress(++done, total);
-  };
-  if (before != nullptr) {
-    total = std::ssize(before->schema().patches);
-    for (int64_t i = 0; i < total; ++i)
-      add(before->schema().patches[static_cast<size_t>(i)], before->raster(i), before->labels(i));
-  }
+  if (before != nullptr) copy_patches(*before, out, progress);
   for (size_t i = 0; i < o.sources.size(); ++i) {
     const auto number = static_cast<int64_t>(first + i);
-    const Plan plan = make_plan(o, o.sources[i], number, known.empty() ? nullptr : &known[i]);
-    const Conversion conversion(out.schema(), plan.scene);
-    total += std::ssize(plan.patches);
-    Stages stages(plan.scene);
+    const Scene scene = open_scene(o, o.sources[i]);
+    const Conversion conversion(out.schema(), scene);
+    Tensor labels = labels_of(o, o.sources[i], scene, progress);
+    const Plan plan = plans.empty() ? make_plan(o, o.sources[i], number, scene, labels, progress)
+                                    : std::move(plans[i]);
+    const Tensor confined = training_labels(o, plan.map, labels);
+    const std::string stage = stage_name(scene, "patches with their statistics");
+    int64_t done = 0;
     for (const PlannedPatch& patch : plan.patches) {
-      Raster raster = plan.scene.read(patch.window, Outside::pad);
+      Raster raster = scene.read(patch.window, Outside::pad);
       conversion.apply(raster);
-      const bool confined = patch.split == Split::train && !plan.training_labels.empty();
-      add({number, patch.window, patch.split}, raster,
-          cut_labels(confined ? plan.training_labels : plan.labels, patch.window));
+      const bool use_confined = patch.split == Split::train && !confined.empty();
+      Tensor own = cut_labels(use_confined ? confined : labels, patch.window, raster.valid);
+      out.add({number, patch.window, patch.split}, raster, std::move(own));
+      if (progress) progress(stage, ++done, std::ssize(plan.patches));
     }
-    stages.done(str(plan.patches.size(), " patches with their statistics"));
   }
   return out.finish();
 }
 
 }  // namespace
 
-StoreSchema build_store(const BuildOptions& o, const Progress& progress) {
+StoreSchema build_store(const BuildOptions& o, const StageProgress& progress) {
   check(o.classes);
   if (o.sources.empty()) throw UsageError("no scene is given");
   if (o.sampling.patch <= 0) throw UsageError(str("patch size ", o.sampling.patch));

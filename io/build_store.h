@@ -10,13 +10,15 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace unetd::io {
 
 struct LabelledScene {
   std::filesystem::path scene, labels;
-  std::optional<Split> split;  // all sources have one, or none
+  std::optional<Split> split = {};  // all sources have one, or none
+  std::string date = {};            // "2022-10-05", instead of what the scene says
 };
 
 struct BuildOptions {
@@ -30,13 +32,14 @@ struct BuildOptions {
   bool append = false;  // to the store at `out`
 };
 
-// done of total patches, of all scenes so far opened.
-using Progress = std::function<void(int64_t done, int64_t total)>;
+// Told of each stage by its name: `done` rows or patches of `total`.
+using StageProgress = std::function<void(const std::string& stage, int64_t done, int64_t total)>;
 
 // Reads, samples, writes. Scenes must have the same bands and sample type; where their offsets
 // differ, stored samples are brought to the first scene's. Beside the shards the store gets
-// statistics.png, overview.png and classes.png. Throws UserError or UsageError; then nothing is
-// left behind.
+// statistics.png, overview.png and classes.png. `progress` is told of each stage of each scene, by
+// "SCENE: STAGE", in rows or patches, also of its end. Throws UserError or UsageError; then nothing
+// is left behind.
 //
 // With `append`, patches of the sources that the store does not have yet are added to it, and it
 // becomes, byte for byte, what one run on all sources would have made, given the same options. The
@@ -44,7 +47,7 @@ using Progress = std::function<void(int64_t done, int64_t total)>;
 // classes, patch size, sample type or ways of reading, a source that has changed since, and a limit
 // by date where the store has the date. Refused (UsageError): a deal by shares, which depends on
 // all scenes.
-StoreSchema build_store(const BuildOptions& options, const Progress& progress = {});
+StoreSchema build_store(const BuildOptions& options, const StageProgress& progress = {});
 
 // Pairs the rasters of two folders by the stem of their names. Throws UserError naming what has no
 // partner.

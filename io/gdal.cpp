@@ -2,6 +2,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
+#include "io/date.h"
 #include "io/gdal_output.h"
 #include "io/gdal_zip.h"
 
@@ -129,6 +130,23 @@ RasterBand read_band(GDALDatasetH handle, int number) {
   return band;
 }
 
+// What GDAL's drivers and common archives call the time of acquisition. TIFFTAG_DATETIME is none of
+// them: TIFF defines it as the time when the file was made.
+std::string acquisition_date(GDALDatasetH handle) {
+  constexpr std::array<std::pair<const char*, const char*>, 7> items = {
+      {{"ACQUISITIONDATETIME", "IMAGERY"},
+       {"ACQUISITION_DATETIME", nullptr},
+       {"ACQUISITION_DATE", nullptr},
+       {"SENSING_TIME", nullptr},
+       {"DATE_ACQUIRED", nullptr},
+       {"DATATAKE_1_DATATAKE_SENSING_START", nullptr},
+       {"PRODUCT_START_TIME", nullptr}}};
+  for (const auto& [item, domain] : items)
+    if (const auto date = stated_date(text_or_empty(GDALGetMetadataItem(handle, item, domain))))
+      return *date;
+  return "";
+}
+
 struct FreeCrs {
   void operator()(void* crs) const { OSRDestroySpatialReference(crs); }
 };
@@ -207,6 +225,7 @@ Dataset::Dataset(std::filesystem::path path, void* handle, const GdalErrors& err
   check_size(handle, errors);
   grid_ = read_grid(handle);
   for (int i = 1; i <= GDALGetRasterCount(handle); ++i) bands_.push_back(read_band(handle, i));
+  date_ = acquisition_date(handle);
   has_mask_ = (GDALGetMaskFlags(GDALGetRasterBand(handle, 1)) & GMF_PER_DATASET) != 0;
 }
 
@@ -215,6 +234,7 @@ Dataset::Dataset(Dataset&& other) noexcept
       handle_(std::exchange(other.handle_, nullptr)),
       grid_(std::move(other.grid_)),
       bands_(std::move(other.bands_)),
+      date_(std::move(other.date_)),
       has_mask_(other.has_mask_) {}
 
 Dataset& Dataset::operator=(Dataset&& other) noexcept {
@@ -222,6 +242,7 @@ Dataset& Dataset::operator=(Dataset&& other) noexcept {
   std::swap(handle_, other.handle_);
   std::swap(grid_, other.grid_);
   std::swap(bands_, other.bands_);
+  std::swap(date_, other.date_);
   std::swap(has_mask_, other.has_mask_);
   return *this;
 }

@@ -68,6 +68,8 @@ class Dataset {
   const std::filesystem::path& path() const { return path_; }
   const Grid& grid() const { return grid_; }
   const std::vector<RasterBand>& bands() const { return bands_; }
+  // When it was sensed, "2022-10-05", where a metadata item says so; empty if none does.
+  const std::string& date() const { return date_; }
   // Does the file carry a mask of its own (a .msk file, an internal mask, an alpha band)?
   bool has_mask() const { return has_mask_; }
 
@@ -90,6 +92,7 @@ class Dataset {
   void* handle_ = nullptr;
   Grid grid_;
   std::vector<RasterBand> bands_;
+  std::string date_;
   bool has_mask_ = false;
 };
 

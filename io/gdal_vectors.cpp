@@ -161,7 +161,8 @@ bool is_vector_file(const fs::path& path) {
   return std::ranges::find(suffixes, path.extension().string()) != std::end(suffixes);
 }
 
-Tensor burn_vectors(const fs::path& path, const Grid& scene, const ClassMap& map) {
+Tensor burn_vectors(const fs::path& path, const Grid& scene, const ClassMap& map,
+                    const Share& share) {
   if (map.vector.attribute.empty())
     throw UsageError(str("labels ", path.string(),
                          " are vectors: say in the class file which attribute names the class "
@@ -181,6 +182,7 @@ Tensor burn_vectors(const fs::path& path, const Grid& scene, const ClassMap& map
   const DatasetHandle raster = raster_over(scene, DType::u8, labels.data(), errors);
   CPLStringList options;
   options.SetNameValue("ALL_TOUCHED", map.vector.all_touched ? "TRUE" : "FALSE");
+  double burned = 0;
   for (const auto& [cls, geometries] : shapes) {  // ascending: later classes lie on top
     std::vector<OGRGeometryH> handles;
     for (const Geometry& g : geometries) handles.push_back(g.get());
@@ -190,6 +192,7 @@ Tensor burn_vectors(const fs::path& path, const Grid& scene, const ClassMap& map
         raster.get(), 1, &band, static_cast<int>(handles.size()), handles.data(), nullptr, nullptr,
         values.data(), options.List(), nullptr, nullptr);
     errors.check(result == CE_None, "burn", remedy);
+    if (share) share(++burned / static_cast<double>(shapes.size()));
   }
   GDALFlushCache(raster.get());
   return labels;

@@ -13,22 +13,14 @@ namespace unetd::io {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int64_t rows_at_once = 256;
-
 Tensor empty_labels(const Grid& grid, const ClassMap& map) {
   Tensor labels({1, grid.height, grid.width, 1}, DType::u8);
   std::ranges::fill(labels.span<uint8_t>(), map.background.value_or(ignore_label));
   return labels;
 }
 
-template <class F>
-void for_strips(const Grid& grid, F&& f) {
-  for (int64_t y = 0; y < grid.height; y += rows_at_once)
-    f(Window{0, y, grid.width, std::min(rows_at_once, grid.height - y)});
-}
-
 Tensor labels_from_band(const std::string& band, const fs::path& path, SceneOptions options,
-                        const Grid& grid, const ClassMap& map) {
+                        const Grid& grid, const ClassMap& map, const Share& share) {
   options.bands = {band};
   options.extras.clear();
   const Scene scene = Scene::open(path, options);
@@ -38,7 +30,7 @@ Tensor labels_from_band(const std::string& band, const fs::path& path, SceneOpti
   Tensor labels({1, grid.height, grid.width, 1}, DType::u8);
   uint8_t* out = labels.span<uint8_t>().data();
   LabelMapper mapper(map, scene.bands()[0].nodata);
-  for_strips(grid, [&](const Window& rows) {
+  for_strips(grid, share, [&](const Window& rows) {
     const Raster raster = scene.read(rows);
     with_pixel_type(raster.image.dtype(), [&](auto zero) {
       using T = decltype(zero);
@@ -50,11 +42,11 @@ Tensor labels_from_band(const std::string& band, const fs::path& path, SceneOpti
 }
 
 // A pixel without data in a rule's raster is not touched by the rule.
-void apply_rule(const MaskRule& rule, const Grid& grid, Tensor& labels) {
+void apply_rule(const MaskRule& rule, const Grid& grid, Tensor& labels, const Share& share) {
   const Dataset raster = Dataset::open_on(rule.raster, grid, Resampling::nearest);
   uint8_t* label = labels.span<uint8_t>().data();
   std::vector<float> values;
-  for_strips(grid, [&](const Window& rows) {
+  for_strips(grid, share, [&](const Window& rows) {
     values.resize(static_cast<size_t>(rows.width * rows.height));
     const int band = 0;
     raster.read(rows, {&band, 1}, DType::f32, values.data());
@@ -68,16 +60,20 @@ void apply_rule(const MaskRule& rule, const Grid& grid, Tensor& labels) {
 }  // namespace
 
 Tensor make_labels(const fs::path& source, const fs::path& scene_path,
-                   const SceneOptions& scene_options, const Grid& scene, const ClassMap& map) {
-  if (source == "SCL") return labels_from_band("SCL", scene_path, scene_options, scene, map);
+                   const SceneOptions& scene_options, const Grid& scene, const ClassMap& map,
+                   const Share& share) {
+  if (source == "SCL") return labels_from_band("SCL", scene_path, scene_options, scene, map, share);
   if (source == "rules") {
     if (map.rules.empty()) throw UsageError("labels by rules: the class file lists no `rules`");
     Tensor labels = empty_labels(scene, map);
-    for (const MaskRule& rule : map.rules) apply_rule(rule, scene, labels);
+    for (size_t i = 0; i < map.rules.size(); ++i)
+      apply_rule(map.rules[i], scene, labels, [&](double done) {
+        if (share) share((static_cast<double>(i) + done) / static_cast<double>(map.rules.size()));
+      });
     return labels;
   }
-  return is_vector_file(source) ? burn_vectors(source, scene, map)
-                                : read_labels(source, scene, map);
+  return is_vector_file(source) ? burn_vectors(source, scene, map, share)
+                                : read_labels(source, scene, map, share);
 }
 
 }  // namespace unetd::io

@@ -19,10 +19,12 @@ namespace unetd::io {
 // Ground that no feature or rule touches is of map.background, or ignored. Throws UserError naming
 // the file and what is wrong with it, UsageError for a map that lacks what the source needs.
 Tensor make_labels(const std::filesystem::path& source, const std::filesystem::path& scene_path,
-                   const SceneOptions& scene_options, const Grid& scene, const ClassMap& map);
+                   const SceneOptions& scene_options, const Grid& scene, const ClassMap& map,
+                   const Share& share = {});
 
 // The vector part, which needs GDAL (io/gdal_vectors.cpp).
 bool is_vector_file(const std::filesystem::path& path);
-Tensor burn_vectors(const std::filesystem::path& path, const Grid& scene, const ClassMap& map);
+Tensor burn_vectors(const std::filesystem::path& path, const Grid& scene, const ClassMap& map,
+                    const Share& share);
 
 }  // namespace unetd::io

@@ -89,7 +89,8 @@ void check(const ClassMap& map) {
   }
 }
 
-Tensor read_labels(const std::filesystem::path& path, const Grid& scene, const ClassMap& map) {
+Tensor read_labels(const std::filesystem::path& path, const Grid& scene, const ClassMap& map,
+                   const Share& share) {
   const Dataset file = Dataset::open(path);
   const std::string difference = grid_difference(scene, file.grid());
   if (!difference.empty())
@@ -103,15 +104,13 @@ Tensor read_labels(const std::filesystem::path& path, const Grid& scene, const C
   Tensor labels({1, scene.height, scene.width, 1}, DType::u8);
   uint8_t* out = labels.span<uint8_t>().data();
   LabelMapper mapper(map, file.bands()[0].nodata);
-  constexpr int64_t rows_at_once = 256;
   std::vector<double> strip;
-  for (int64_t y = 0; y < scene.height; y += rows_at_once) {
-    const Window rows{0, y, scene.width, std::min(rows_at_once, scene.height - y)};
+  for_strips(scene, share, [&](const Window& rows) {
     strip.resize(static_cast<size_t>(rows.width * rows.height));
     const int first_band = 0;
     file.read(rows, {&first_band, 1}, DType::f64, strip.data());
     for (const double raw : strip) *out++ = mapper(raw);
-  }
+  });
   mapper.throw_if_unknown(path);
   return labels;
 }

@@ -4,6 +4,7 @@
 
 #include "engine/tensor/tensor.h"
 #include "io/grid.h"
+#include "io/strips.h"
 
 #include <array>
 #include <cmath>
@@ -88,6 +89,7 @@ class LabelMapper {
 
 // The whole raster as {1, h, w, 1} u8 of class indices and 255. Throws UserError if it is not on
 // the scene's grid (with the command that brings it there) or holds values that no class has.
-Tensor read_labels(const std::filesystem::path& path, const Grid& scene, const ClassMap& map);
+Tensor read_labels(const std::filesystem::path& path, const Grid& scene, const ClassMap& map,
+                   const Share& share = {});
 
 }  // namespace unetd::io

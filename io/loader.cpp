@@ -194,10 +194,13 @@ Batch Loader::State::make(int64_t number, const std::vector<int64_t>& order) con
   batch.valid = Tensor({options.batch, side, side, 1}, DType::u8);
   batch.label = Tensor({options.batch, side, side, 1}, DType::u8);
   batch.draws = Draws::none(options.batch, std::ssize(schema.bands));
-  const int64_t first = (batch.position * options.world + options.rank) * options.batch;
-  batch.filled = std::clamp<int64_t>(std::ssize(order) - first, 0, options.batch);
+  const int64_t first =
+      std::min((batch.position * options.world + options.rank) * options.batch, std::ssize(order));
+  batch.filled = std::min(std::ssize(order) - first, options.batch);
+  const std::span<const int64_t> taken(order.data() + first, static_cast<size_t>(batch.filled));
+  for (const int64_t patch : taken) store.prefetch(patch);
   for (int64_t slot = 0; slot < batch.filled; ++slot)
-    fill(order[static_cast<size_t>(first + slot)], batch.epoch, slot, batch);
+    fill(taken[static_cast<size_t>(slot)], batch.epoch, slot, batch);
   const auto label = batch.label.span<uint8_t>();
   std::fill(label.begin() + batch.filled * side * side, label.end(), ignore_label);
   return batch;

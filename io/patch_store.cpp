@@ -2,6 +2,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/base/mapped_file.h"
 #include "engine/base/pixel_type.h"
 #include "engine/tensor/safetensors.h"
 #include "io/checksum.h"
@@ -12,7 +13,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
-#include <mutex>
+#include <span>
 #include <system_error>
 #include <utility>
 
@@ -36,6 +37,22 @@ void check_target(const fs::path& path, bool overwrite) {
 void append(std::vector<std::byte>& to, const Tensor& from) {
   const auto* bytes = static_cast<const std::byte*>(from.data());
   to.insert(to.end(), bytes, bytes + from.bytes());
+}
+
+// The bytes of a patch; valid is empty if its shard has none.
+struct PatchBytes {
+  std::span<const std::byte> image, label, valid;
+
+  uint32_t checksum() const { return crc32(valid, crc32(label, crc32(image))); }
+};
+
+// Patch number `at` of the shard whose tensors these are.
+PatchBytes patch_bytes(const PatchBytes& shard, int64_t at, int64_t patches) {
+  const auto part = [&](std::span<const std::byte> all) {
+    const size_t size = all.size() / static_cast<size_t>(patches);
+    return all.subspan(static_cast<size_t>(at) * size, size);
+  };
+  return {part(shard.image), part(shard.label), part(shard.valid)};
 }
 
 // Invalid pixels that no sample explains: outside the scene, or masked by its file. There all bands
@@ -131,10 +148,11 @@ void PatchStoreWriter::write_shard() {
       {"image", schema_.dtype, {pending_, side, side, std::ssize(schema_.bands)}, images_},
       {"label", DType::u8, {pending_, side, side, 1}, labels_}};
   if (!all_valid_) entries.push_back({"valid", DType::u8, {pending_, side, side, 1}, valid_});
-  uint32_t crc = 0;
-  for (const SafeTensorEntry& entry : entries) crc = crc32(entry.bytes, crc);
+  const PatchBytes all{images_, labels_, all_valid_ ? std::span<const std::byte>() : valid_};
+  for (int64_t i = 0; i < pending_; ++i)
+    schema_.checksums.push_back(patch_bytes(all, i, pending_).checksum());
   write_safetensors(temporary_ / name, entries, {});
-  schema_.shards.push_back({name, pending_, crc});
+  schema_.shards.push_back({name, pending_});
   images_.clear();
   labels_.clear();
   valid_.clear();
@@ -174,56 +192,54 @@ struct PatchStore::State {
     explicit Shard(const fs::path& path) : file(path) {}
 
     SafeTensorsFile file;
-    int64_t first = 0;  // number of its first patch
-    uint32_t crc = 0;
-    // Not std::call_once: what throws must be tried again, which its once_flag does not do
-    // everywhere.
-    std::mutex verifying;
-    std::atomic<bool> verified = false;
-    PatchView base;
+    int64_t first = 0, patches = 0;  // number of its first patch, and how many there are
+    PatchBytes bytes;
   };
 
   fs::path path;
   StoreSchema schema;
   std::vector<std::unique_ptr<Shard>> shards;
   std::array<std::vector<int64_t>, 3> indices;
+  // Of each patch: its checksum was right. Two threads may find so of one patch.
+  std::unique_ptr<std::atomic<bool>[]> verified;
 
   void open_shard(const ShardRecord& record, int64_t first);
-  void verify(Shard& shard) const;
+  const Shard& shard_of(int64_t index) const;
+  PatchBytes bytes_of(int64_t index) const;
 };
 
 // Maps a shard and checks its tensors against the schema.
 void PatchStore::State::open_shard(const ShardRecord& record, int64_t first) {
   auto shard = std::make_unique<Shard>(path / record.file);
   shard->first = first;
-  shard->crc = record.crc32;
+  shard->patches = record.patches;
   const auto tensor = [&](const char* name, DType dtype, int64_t channels) {
     const SafeTensorInfo& info = shard->file.info(name);
     if (info.dtype != dtype ||
         info.shape != std::vector{record.patches, schema.patch, schema.patch, channels})
       throw UserError(str(shard->file.path().string(), ": tensor '", name,
                           "' does not fit store.json: build the store again"));
-    return shard->file.bytes(name).data();
+    const std::span<const std::byte> bytes = shard->file.bytes(name);
+    // Patches are prefetched whole; what lies beside them is of others.
+    advise(bytes, Access::random);
+    return bytes;
   };
-  shard->base.image = tensor("image", schema.dtype, std::ssize(schema.bands));
-  shard->base.label = reinterpret_cast<const uint8_t*>(tensor("label", DType::u8, 1));
-  if (shard->file.contains("valid"))
-    shard->base.valid = reinterpret_cast<const uint8_t*>(tensor("valid", DType::u8, 1));
+  shard->bytes.image = tensor("image", schema.dtype, std::ssize(schema.bands));
+  shard->bytes.label = tensor("label", DType::u8, 1);
+  if (shard->file.contains("valid")) shard->bytes.valid = tensor("valid", DType::u8, 1);
   shards.push_back(std::move(shard));
 }
 
-void PatchStore::State::verify(Shard& shard) const {
-  if (shard.verified) return;
-  const std::lock_guard lock(shard.verifying);
-  if (shard.verified) return;
-  uint32_t crc = 0;
-  for (const char* name : {"image", "label", "valid"})
-    if (shard.file.contains(name)) crc = crc32(shard.file.bytes(name), crc);
-  if (crc != shard.crc)
-    throw UserError(
-        str(shard.file.path().string(),
-            " is damaged (its checksum differs from store.json): build the store again"));
-  shard.verified = true;
+const PatchStore::State::Shard& PatchStore::State::shard_of(int64_t index) const {
+  UNETD_CHECK(index >= 0 && index < std::ssize(schema.patches), "patch ", index);
+  const auto after = std::upper_bound(shards.begin(), shards.end(), index,
+                                      [](int64_t i, const auto& s) { return i < s->first; });
+  return **(after - 1);
+}
+
+PatchBytes PatchStore::State::bytes_of(int64_t index) const {
+  const Shard& shard = shard_of(index);
+  return patch_bytes(shard.bytes, index - shard.first, shard.patches);
 }
 
 PatchStore::PatchStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -249,25 +265,34 @@ PatchStore PatchStore::open(const fs::path& path) {
     state->open_shard(record, first);
     first += record.patches;
   }
+  state->verified = std::make_unique<std::atomic<bool>[]>(state->schema.patches.size());
   for (size_t i = 0; i < state->schema.patches.size(); ++i)
     state->indices[static_cast<size_t>(state->schema.patches[i].split)].push_back(
         static_cast<int64_t>(i));
   return PatchStore(std::move(state));
 }
 
+void PatchStore::prefetch(int64_t index) const {
+  const PatchBytes bytes = state_->bytes_of(index);
+  for (const auto part : {bytes.image, bytes.label, bytes.valid}) advise(part, Access::soon);
+}
+
 PatchView PatchStore::view(int64_t index) const {
   const State& s = *state_;
-  UNETD_CHECK(index >= 0 && index < std::ssize(s.schema.patches), "patch ", index);
-  const auto after =
-      std::upper_bound(s.shards.begin(), s.shards.end(), index,
-                       [](int64_t i, const auto& shard) { return i < shard->first; });
-  State::Shard& shard = **(after - 1);
-  s.verify(shard);
-  const int64_t pixels = s.schema.patch * s.schema.patch, at = index - shard.first;
-  const int64_t patch_bytes =
-      pixels * std::ssize(s.schema.bands) * static_cast<int64_t>(size_of(s.schema.dtype));
-  return {shard.base.image + at * patch_bytes, shard.base.label + at * pixels,
-          shard.base.valid == nullptr ? nullptr : shard.base.valid + at * pixels};
+  const PatchBytes bytes = s.bytes_of(index);
+  std::atomic<bool>& verified = s.verified[static_cast<size_t>(index)];
+  if (!verified) {
+    prefetch(index);
+    if (bytes.checksum() != s.schema.checksums[static_cast<size_t>(index)]) {
+      const State::Shard& shard = s.shard_of(index);
+      throw UserError(str(shard.file.path().string(), " is damaged: the checksum of its patch ",
+                          index - shard.first, ", number ", index,
+                          " of the store, differs from store.json; build the store again"));
+    }
+    verified = true;
+  }
+  return {bytes.image.data(), reinterpret_cast<const uint8_t*>(bytes.label.data()),
+          reinterpret_cast<const uint8_t*>(bytes.valid.data())};
 }
 
 Raster PatchStore::raster(int64_t index) const {
@@ -290,7 +315,7 @@ Tensor PatchStore::labels(int64_t index) const {
 }
 
 void PatchStore::verify() const {
-  for (const auto& shard : state_->shards) state_->verify(*shard);
+  for (int64_t i = 0; i < std::ssize(schema().patches); ++i) view(i);
 }
 
 }  // namespace unetd::io

@@ -43,7 +43,6 @@ struct PatchRecord {
 struct ShardRecord {
   std::string file;
   int64_t patches = 0;
-  uint32_t crc32 = 0;  // of the bytes of image, label and valid, in this order
 };
 
 // Everything store.json says.
@@ -56,6 +55,8 @@ struct StoreSchema {
   std::vector<ClassInfo> classes;
   std::vector<StoreSource> sources;
   std::vector<PatchRecord> patches;
+  // CRC-32 of each patch: of the bytes of its image, its label and, if its shard has it, its valid.
+  std::vector<uint32_t> checksums;
   std::vector<ShardRecord> shards;
   std::vector<BandStatistics> statistics;  // per band, over valid pixels of training patches
   // [split][class], and the ignored pixels at the end.
@@ -105,7 +106,8 @@ struct PatchView {
   const uint8_t* valid = nullptr;
 };
 
-// A store opened for reading; its shards are mapped into memory. Safe to use from several threads.
+// A store opened for reading; its shards are mapped into memory, and of them the system reads what
+// is viewed or prefetched. Safe to use from several threads.
 class PatchStore {
  public:
   // Throws UserError: no store there, another version, damaged store.json, a shard missing or cut.
@@ -118,12 +120,15 @@ class PatchStore {
   const StoreSchema& schema() const;
   // Numbers of the patches of a split, ascending.
   const std::vector<int64_t>& indices(Split split) const;
-  // Checks the checksum of a shard when it is first touched: UserError if it is damaged.
+  // Checks the patch's checksum when it is first touched: UserError that names shard and patch if
+  // it is damaged.
   PatchView view(int64_t index) const;
+  // Asks the system to read a patch that will be viewed soon, and does not wait for it.
+  void prefetch(int64_t index) const;
   // The same, copied: samples with their validity, and labels {1, patch, patch, 1} u8.
   Raster raster(int64_t index) const;
   Tensor labels(int64_t index) const;
-  // Checks every shard's checksum.
+  // Checks every patch's checksum.
   void verify() const;
 
  private:

@@ -13,7 +13,7 @@ namespace {
 // Keys in the order they are written, for readers of the file.
 using json = nlohmann::ordered_json;
 
-constexpr int version = 2;
+constexpr int version = 3;
 constexpr DType sample_types[] = {DType::u8, DType::u16, DType::i16, DType::f32};
 
 DType parse_sample_type(const std::string& name) {
@@ -136,10 +136,11 @@ StoreSchema parse(const json& j) {
   for (const json& e : j.at("sources")) s.sources.push_back(read_source(e));
   for (size_t i = 0; i < split_names.size(); ++i)
     j.at("class_pixels").at(split_names[i]).get_to(s.class_pixels[i]);
-  for (const json& e : j.at("shards"))
-    s.shards.push_back({e.at("file"), e.at("patches"), e.at("crc32")});
-  for (const json& e : j.at("patches"))
+  for (const json& e : j.at("shards")) s.shards.push_back({e.at("file"), e.at("patches")});
+  for (const json& e : j.at("patches")) {
     s.patches.push_back({e.at(0), {e.at(1), e.at(2), s.patch, s.patch}, parse_split(e.at(3))});
+    s.checksums.push_back(e.at(4));
+  }
   check_consistent(s);
   complete_grids(s);
   return s;
@@ -168,15 +169,15 @@ std::string to_json(const StoreSchema& s) {
   j["splits"] = splits;
   j["shards"] = json::array();
   for (const ShardRecord& e : s.shards)
-    j["shards"].push_back({{"file", e.file}, {"patches", e.patches}, {"crc32", e.crc32}});
-  // The long list comes last, one short line of text to a patch.
+    j["shards"].push_back({{"file", e.file}, {"patches", e.patches}});
+  // The long list comes last, one short line of text to a patch: source, x, y, split, CRC-32.
   std::string text = j.dump(2);
   text.resize(text.rfind('\n'));
   text += ",\n  \"patches\": [";
   for (size_t i = 0; i < s.patches.size(); ++i) {
     const PatchRecord& p = s.patches[i];
     text += str(i == 0 ? "" : ",", "\n    [", p.source, ", ", p.window.x, ", ", p.window.y, ", \"",
-                split_names[static_cast<size_t>(p.split)], "\"]");
+                split_names[static_cast<size_t>(p.split)], "\", ", s.checksums[i], "]");
   }
   return text + "\n  ]\n}\n";
 }

@@ -1,6 +1,7 @@
 #include "io/product.h"
 
 #include "engine/base/error.h"
+#include "io/date.h"
 #include "io/gdal_vsi.h"
 
 #include <algorithm>
@@ -154,7 +155,7 @@ void read_special_values(const Metadata& m, Product& product, double& nodata) {
 
 // Reflectance = (DN + offset) / quantification value; products before baseline 04.00 and those that
 // list no offset have none.
-void read_calibration(const Metadata& m, Product& product) {
+void add_calibration(const Metadata& m, Product& product) {
   const XmlElement& document = m.document();
   double nodata = 0;
   read_special_values(m, product, nodata);
@@ -176,6 +177,23 @@ void read_calibration(const Metadata& m, Product& product) {
     const XmlElement* own = quantification(document, name + "_QUANTIFICATION_VALUE");
     product.bands[name] = {name, 0.0, own == nullptr ? 1 : 1 / m.positive(*own), 0};
   }
+}
+
+// All that the main metadata say but granules.
+Product described_product(const Metadata& m) {
+  Product product;
+  product.metadata = m.path();
+  const XmlElement* const old_info = m.document().find("L2A_Product_Info");
+  const XmlElement& info =
+      old_info != nullptr ? *old_info : m.required(m.document(), "Product_Info");
+  const std::string type = m.required(info, "PRODUCT_TYPE").text;
+  if (!type.starts_with("S2MSI1C") && !type.starts_with("S2MSI2A"))
+    throw UserError(str(m.path().string(), " is of type ", type,
+                        ": levels 1C and 2A can be read, S2MSI1C and S2MSI2A"));
+  product.level = type.starts_with("S2MSI1C") ? 1 : 2;
+  product.baseline = m.required(info, "PROCESSING_BASELINE").text;
+  add_calibration(m, product);
+  return product;
 }
 
 // --- granules
@@ -276,20 +294,14 @@ class GranuleReader {
     throw UserError(
         str((root_ / folder).string(), " has no metadata file (MTD_TL.xml)", incomplete));
   }
-  // "2015-12-31T23:59:59.999Z" begins with the date.
   static std::string date_of(const Metadata& m) {
     const XmlElement* const element = m.document().find("SENSING_TIME");
     if (element == nullptr) return "";
-    const std::string& time = element->text;
-    static const std::string form = "dddd-dd-ddT";
-    const bool date = time.size() > form.size() &&
-                      std::equal(form.begin(), form.end(), time.begin(), [](char f, char c) {
-                        return f == 'd' ? std::isdigit(static_cast<unsigned char>(c)) != 0 : f == c;
-                      });
+    const std::optional<std::string> date = stated_date(element->text);
     if (!date)
-      throw UserError(str(m.path().string(), ": <SENSING_TIME> is '", time,
+      throw UserError(str(m.path().string(), ": <SENSING_TIME> is '", element->text,
                           "', which is no date and time", incomplete));
-    return time.substr(0, form.size() - 1);
+    return *date;
   }
   static std::map<int, Grid> grids_of(const Metadata& m) {
     const XmlElement& geocoding = m.required(m.document(), "Tile_Geocoding");
@@ -401,21 +413,14 @@ std::optional<fs::path> find_product(const fs::path& path) {
   return found.empty() ? std::nullopt : std::optional(found.front());
 }
 
+std::map<std::string, SceneBand> read_calibration(const fs::path& metadata) {
+  return described_product(Metadata(metadata)).bands;
+}
+
 Product read_product(const fs::path& metadata) {
   constexpr int deepest = 6;  // GRANULE/<granule>/IMG_DATA/R10m/<image>
   const Metadata m(metadata);
-  Product product;
-  product.metadata = metadata;
-  const XmlElement* const old_info = m.document().find("L2A_Product_Info");
-  const XmlElement& info =
-      old_info != nullptr ? *old_info : m.required(m.document(), "Product_Info");
-  const std::string type = m.required(info, "PRODUCT_TYPE").text;
-  if (!type.starts_with("S2MSI1C") && !type.starts_with("S2MSI2A"))
-    throw UserError(str(metadata.string(), " is of type ", type,
-                        ": levels 1C and 2A can be read, S2MSI1C and S2MSI2A"));
-  product.level = type.starts_with("S2MSI1C") ? 1 : 2;
-  product.baseline = m.required(info, "PROCESSING_BASELINE").text;
-  read_calibration(m, product);
+  Product product = described_product(m);
   const fs::path root = metadata.has_parent_path() ? metadata.parent_path() : fs::path(".");
   const GranuleReader reader(root, files_below(root, deepest));
   for (const char* name : {"Granules", "Granule"})

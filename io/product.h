@@ -51,6 +51,9 @@ std::optional<std::filesystem::path> find_product(const std::filesystem::path& p
 // Throws UserError: metadata damaged or incomplete, or of another kind of product.
 Product read_product(const std::filesystem::path& metadata);
 
+// The calibration alone, of main metadata that lie apart from their product.
+std::map<std::string, SceneBand> read_calibration(const std::filesystem::path& metadata);
+
 // The images that make up a scene: for each band that of the wanted resolution, else that of the
 // band's native one (also where a copy of the product lacks the former), else the nearest coarser,
 // else the nearest finer one. Empty `bands`: all

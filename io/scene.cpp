@@ -62,33 +62,40 @@ struct Scene::State {
   Resampling resampling = Resampling::bilinear;
   int threads = 1;
 
-  // All sources, several at a time: each has a GDAL handle of its own.
-  void read_sources(const Window& inner, const Window& window, Raster& into) const;
-  // One source; clears `valid`, a byte for each pixel of the window, where it has no data.
+  // Calls read(source, valid) for all sources, several at a time: each has a GDAL handle of its
+  // own. `valid` is a byte for each pixel of the window, to be cleared where the source has no
+  // data.
+  using ReadSource = std::function<void(const SceneSource& source, uint8_t* valid)>;
+  void for_sources(const Window& inner, const Window& window, std::span<uint8_t> valid,
+                   const ReadSource& read) const;
+  // One source into the channels of an image of the window: `image` is its first channel's place in
+  // the first pixel, `step` the samples from pixel to pixel.
   void read_native(const SceneSource& source, const Window& inner, const Window& window,
-                   Raster& into, uint8_t* valid) const;
+                   std::byte* image, int64_t step, uint8_t* valid) const;
   void read_resampled(const SceneSource& source, const Window& inner, const Window& window,
-                      Raster& into, uint8_t* valid) const;
+                      std::byte* image, int64_t step, uint8_t* valid) const;
+  Plane resampled(const SceneSource& source, const Window& inner, Resampling method) const;
   Plane read_plane(const SceneSource& source, const Window& window) const;
+  void check_window(const Window& window, Outside outside) const;
+  void clear_holes(const SceneSource& source, const Plane& plane, const Window& window,
+                   uint8_t* valid) const;
 };
+
+bool is_native(const SceneSource& source) { return source.coarser == 1 && source.finer == 1; }
 
 // Straight into the image: the file's pixels are the scene's.
 void Scene::State::read_native(const SceneSource& source, const Window& inner, const Window& window,
-                               Raster& into, uint8_t* valid) const {
-  const auto channels = static_cast<int64_t>(scene.bands.size());
+                               std::byte* image, int64_t step, uint8_t* valid) const {
   const int64_t first = (inner.y - window.y) * window.width + inner.x - window.x;
-  const int64_t start = first * channels + source.channels.front();
-  auto* image = static_cast<std::byte*>(into.image.data()) +
-                start * static_cast<int64_t>(size_of(scene.dtype));
-  source.file.read(inner, source.bands, scene.dtype, image, channels, channels * window.width);
+  image += first * step * static_cast<int64_t>(size_of(scene.dtype));
+  source.file.read(inner, source.bands, scene.dtype, image, step, step * window.width);
   valid += first;
   with_pixel_type(scene.dtype, [&](auto zero) {
     const auto* samples = reinterpret_cast<const decltype(zero)*>(image);
     for (int64_t row = 0; row < inner.height; ++row)
       for (size_t b = 0; b < source.channels.size(); ++b)
-        clear_invalid(samples + row * window.width * channels + static_cast<int64_t>(b),
-                      inner.width, channels,
-                      scene.bands[static_cast<size_t>(source.channels[b])].nodata,
+        clear_invalid(samples + row * window.width * step + static_cast<int64_t>(b), inner.width,
+                      step, scene.bands[static_cast<size_t>(source.channels[b])].nodata,
                       valid + row * window.width);
   });
   if (!source.use_mask) return;
@@ -113,41 +120,55 @@ Plane Scene::State::read_plane(const SceneSource& source, const Window& window) 
   return plane;
 }
 
-// One band at another resolution: read, interpolate or average, round to the scene's type.
-void Scene::State::read_resampled(const SceneSource& source, const Window& inner,
-                                  const Window& window, Raster& into, uint8_t* valid) const {
-  const Grid& own = source.file.grid();
-  const Resampling method = source.categories ? Resampling::nearest : resampling;
-  Plane plane;
+// One band at another resolution, brought to the scene's.
+Plane Scene::State::resampled(const SceneSource& source, const Window& inner,
+                              Resampling method) const {
   if (source.coarser > 1) {
+    const Grid& own = source.file.grid();
     const Window needed = coarse_window(inner, source.coarser, own.width, own.height);
-    plane = upsample(read_plane(source, needed), source.coarser, method, inner);
-  } else {
-    const int64_t f = source.finer;
-    const Window needed{inner.x * f, inner.y * f, inner.width * f, inner.height * f};
-    plane = downsample(read_plane(source, needed), f, method, inner);
+    return upsample(read_plane(source, needed), source.coarser, method, inner);
   }
-  const auto channel = source.channels.front();
+  const int64_t f = source.finer;
+  const Window needed{inner.x * f, inner.y * f, inner.width * f, inner.height * f};
+  return downsample(read_plane(source, needed), f, method, inner);
+}
+
+// Saturated pixels were holes for the interpolation, but they are data.
+void Scene::State::clear_holes(const SceneSource& source, const Plane& plane, const Window& window,
+                               uint8_t* valid) const {
   const std::optional<double> saturated =
       scene.bands[static_cast<size_t>(source.channels.front())].saturated;
-  const auto is_saturated = [&](float value) {
-    return saturated && is_stated_value(value, *saturated);
-  };
+  const Window& inner = plane.window;
+  for (int64_t i = 0; i < inner.width * inner.height; ++i) {
+    const auto at = static_cast<size_t>(i);
+    if (plane.valid[at] != 0 || (saturated && is_stated_value(plane.values[at], *saturated)))
+      continue;
+    valid[(i / inner.width + inner.y - window.y) * window.width + i % inner.width + inner.x -
+          window.x] = 0;
+  }
+}
+
+// Read, interpolate or average, round to the scene's type.
+void Scene::State::read_resampled(const SceneSource& source, const Window& inner,
+                                  const Window& window, std::byte* image, int64_t step,
+                                  uint8_t* valid) const {
+  const Plane plane =
+      resampled(source, inner, source.categories ? Resampling::nearest : resampling);
+  clear_holes(source, plane, window, valid);
   with_pixel_type(scene.dtype, [&](auto zero) {
     using T = decltype(zero);
-    T* image = static_cast<T*>(into.image.data());
-    for (int64_t i = 0; i < inner.width * inner.height; ++i) {
-      const int64_t pixel = (i / inner.width + inner.y - window.y) * window.width +
-                            i % inner.width + inner.x - window.x;
-      const auto at = static_cast<size_t>(i);
-      image[pixel * std::ssize(scene.bands) + channel] = to_sample<T>(plane.values[at]);
-      if (plane.valid[at] == 0 && !is_saturated(plane.values[at])) valid[pixel] = 0;
+    T* const samples = reinterpret_cast<T*>(image);
+    const float* value = plane.values.data();
+    for (int64_t row = 0; row < inner.height; ++row) {
+      const int64_t first = (inner.y + row - window.y) * window.width + inner.x - window.x;
+      for (int64_t x = 0; x < inner.width; ++x)
+        samples[(first + x) * step] = to_sample<T>(*value++);
     }
   });
 }
 
-void Scene::State::read_sources(const Window& inner, const Window& window, Raster& into) const {
-  const std::span<uint8_t> valid = into.valid.span<uint8_t>();
+void Scene::State::for_sources(const Window& inner, const Window& window, std::span<uint8_t> valid,
+                               const ReadSource& read) const {
   for (int64_t row = inner.y - window.y; row < inner.y - window.y + inner.height; ++row)
     std::fill_n(valid.data() + row * window.width + inner.x - window.x, inner.width, uint8_t{1});
   std::mutex merging;
@@ -155,13 +176,10 @@ void Scene::State::read_sources(const Window& inner, const Window& window, Raste
   std::atomic<size_t> next = 0;
   const auto work = [&] {
     for (size_t i = next++; i < scene.sources.size(); i = next++) {
-      const SceneSource& source = scene.sources[i];
       std::vector<uint8_t> own(valid.size(), 1);
       std::exception_ptr thrown;
       try {
-        source.coarser == 1 && source.finer == 1
-            ? read_native(source, inner, window, into, own.data())
-            : read_resampled(source, inner, window, into, own.data());
+        read(scene.sources[i], own.data());
       } catch (...) {
         thrown = std::current_exception();
         next = scene.sources.size();
@@ -196,21 +214,51 @@ Scene Scene::open(const fs::path& path, const SceneOptions& options) {
       State{path, open_sources(path, options), options.resampling, thread_count()}));
 }
 
+void Scene::State::check_window(const Window& window, Outside outside) const {
+  UNETD_CHECK(window.width > 0 && window.height > 0, path.string(), ": ", window);
+  if (outside == Outside::refuse && !scene.grid.whole().contains(window))
+    throw UserError(str("cannot read ", window, " of ", path.string(), ": it is ", scene.grid.width,
+                        "x", scene.grid.height, " pixels; choose a window inside it"));
+}
+
 Raster Scene::read(const Window& window, Outside outside) const {
   const State& s = *state_;
-  UNETD_CHECK(window.width > 0 && window.height > 0, s.path.string(), ": ", window);
-  if (outside == Outside::refuse && !s.scene.grid.whole().contains(window))
-    throw UserError(str("cannot read ", window, " of ", s.path.string(), ": it is ",
-                        s.scene.grid.width, "x", s.scene.grid.height,
-                        " pixels; choose a window inside it"));
+  s.check_window(window, outside);
   const auto channels = static_cast<int64_t>(s.scene.bands.size());
   check_memory(s.path, window, channels * static_cast<int64_t>(size_of(s.scene.dtype)) + 1);
   Raster raster{Tensor({1, window.height, window.width, channels}, s.scene.dtype),
                 Tensor({1, window.height, window.width, 1}, DType::u8)};
   const Window inner = intersection(window, s.scene.grid.whole());
   if (inner.width <= 0 || inner.height <= 0) return raster;
-  s.read_sources(inner, window, raster);
+  auto* const image = static_cast<std::byte*>(raster.image.data());
+  s.for_sources(
+      inner, window, raster.valid.span<uint8_t>(), [&](const SceneSource& source, uint8_t* valid) {
+        std::byte* const to =
+            image + source.channels.front() * static_cast<int64_t>(size_of(s.scene.dtype));
+        is_native(source) ? s.read_native(source, inner, window, to, channels, valid)
+                          : s.read_resampled(source, inner, window, to, channels, valid);
+      });
   return raster;
+}
+
+// Where a band is coarser, a pixel has data if the coarse pixel that it lies in has.
+Tensor Scene::read_valid(const Window& window) const {
+  const State& s = *state_;
+  s.check_window(window, Outside::refuse);
+  Tensor all({1, window.height, window.width, 1}, DType::u8);
+  s.for_sources(
+      window, window, all.span<uint8_t>(), [&](const SceneSource& source, uint8_t* valid) {
+        if (!is_native(source)) {
+          const bool nearest = source.coarser > 1 || source.categories;
+          const Resampling method = nearest ? Resampling::nearest : s.resampling;
+          s.clear_holes(source, s.resampled(source, window, method), window, valid);
+          return;
+        }
+        const auto step = std::ssize(source.channels);
+        Tensor samples({1, window.height, window.width, step}, s.scene.dtype);
+        s.read_native(source, window, window, static_cast<std::byte*>(samples.data()), step, valid);
+      });
+  return all;
 }
 
 }  // namespace unetd::io

@@ -34,6 +34,7 @@ struct SceneOptions {
   int resolution = 0;
   std::string granule;                          // of a product with several tiles: "T32TQR"
   std::optional<double> nodata, scale, offset;  // instead of what the files say, for all bands
+  std::string date;                             // the same; empty: as the files say
 };
 
 // physical value = stored value * scale + offset; nodata and saturated are stored values.
@@ -64,7 +65,8 @@ class Scene {
   const std::filesystem::path& path() const;
   const Grid& grid() const;
   const std::vector<SceneBand>& bands() const;
-  // When it was sensed, "2022-10-05" (UTC); empty unless it is a Sentinel-2 product.
+  // When it was sensed, "2022-10-05" (UTC), by the metadata of a product or STAC item, or by a
+  // metadata item of the rasters that names the acquisition; empty if none does.
   const std::string& date() const;
   // u8, u16, i16 or f32: the bands' common type, f32 where they have none.
   DType dtype() const;
@@ -72,6 +74,8 @@ class Scene {
   // Invalid pixels are those with nodata, NaN or infinity in any band, or masked by the file.
   // Throws UserError on damaged data, and for a window outside the scene unless `pad` is asked for.
   Raster read(const Window& window, Outside outside = Outside::refuse) const;
+  // Only which pixels are valid, {1, h, w, 1} u8, without interpolating bands of other resolutions.
+  Tensor read_valid(const Window& window) const;
 
  private:
   struct State;
@@ -82,7 +86,7 @@ class Scene {
 // What a scene's map may be called: the file's stem, the product's or the folder's.
 std::string scene_name(const std::filesystem::path& path);
 
-// Grid, bands and what samples mean, in one line.
+// Grid, bands, what samples mean and when they were sensed, in one line.
 std::string describe(const Scene& scene);
 
 // All files a scene is read from, for the record.

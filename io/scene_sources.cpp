@@ -140,21 +140,29 @@ struct BandFile {
   std::optional<double> nodata, scale, offset;
 };
 
-std::vector<BandFile> band_files(const fs::path& folder) {
+// Several of them, and what something beside them says: when they were sensed, and the calibration
+// of the product that they come from.
+struct BandFiles {
   std::vector<BandFile> files;
+  std::string date;
+  std::map<std::string, SceneBand> product;
+};
+
+BandFiles band_files(const fs::path& folder) {
+  BandFiles found;
   for (const fs::path& path : files_of_folder(folder))
-    files.push_back({band_word(path.stem().string()), path, path.string(), {}, {}, {}});
-  return files;
+    found.files.push_back({band_word(path.stem().string()), path, path.string(), {}, {}, {}});
+  return found;
 }
 
-std::vector<BandFile> item_files(const fs::path& item) {
-  std::vector<BandFile> files;
-  for (const StacAsset& asset : read_stac_item(item)) {
-    const std::string word = band_word(asset.name);
-    files.push_back({word.empty() ? asset.name : word, asset.path, asset.href, asset.nodata,
-                     asset.scale, asset.offset});
-  }
-  return files;
+BandFiles item_files(const fs::path& path) {
+  const StacItem item = read_stac_item(path);
+  BandFiles found{{}, item.date, {}};
+  if (!item.product_metadata.empty()) found.product = read_calibration(item.product_metadata);
+  for (const StacAsset& asset : item.assets)
+    found.files.push_back(
+        {asset.name, asset.path, asset.href, asset.nodata, asset.scale, asset.offset});
+  return found;
 }
 
 // Those asked for; by default Sentinel-2's bands in the order of wavelength, or all where none is.
@@ -294,6 +302,7 @@ SceneSources open_stack(const fs::path& path, const SceneOptions& options) {
     alpha = alpha || band.alpha;
   }
   scene.grid = file.grid();
+  scene.date = file.date();
   const bool mask = file.has_mask() && !alpha;
   scene.sources.push_back(
       {.file = std::move(file), .bands = selected, .channels = channels, .use_mask = mask});
@@ -311,23 +320,44 @@ SceneSource& add_file(SceneSources& scene, Dataset file) {
   return scene.sources.back();
 }
 
+// What is said beside a file goes before what it says itself, and that before its product's
+// calibration, which holds for samples as the product has them.
+SceneBand calibrated(const BandFile& said, const RasterBand& own,
+                     const std::map<std::string, SceneBand>& product) {
+  SceneBand band = described(said.name, own);
+  if (const auto known = product.find(said.name);
+      known != product.end() && own.integer && own.scale == 1 && own.offset == 0) {
+    band.scale = known->second.scale;
+    band.offset = known->second.offset;
+    if (!band.nodata) band.nodata = known->second.nodata;
+  }
+  if (said.nodata) band.nodata = said.nodata;
+  if (said.scale || said.offset) {
+    band.scale = said.scale.value_or(1);
+    band.offset = said.offset.value_or(0);
+  }
+  return band;
+}
+
+// The date that all files state, or none.
+std::string common_date(const std::vector<OpenBand>& bands) {
+  const std::string& first = bands.front().file.date();
+  const bool same =
+      std::ranges::all_of(bands, [&](const OpenBand& band) { return band.file.date() == first; });
+  return same ? first : "";
+}
+
 // A folder of band files, or a STAC item that lists them.
-SceneSources open_files(const fs::path& path, const std::vector<BandFile>& files,
-                        const SceneOptions& options) {
+SceneSources open_files(const fs::path& path, const BandFiles& from, const SceneOptions& options) {
   std::vector<OpenBand> bands;
-  for (const std::string& name : file_selection(path, files, options.bands))
-    bands.push_back(open_band(path, files, name, options.resolution));
+  for (const std::string& name : file_selection(path, from.files, options.bands))
+    bands.push_back(open_band(path, from.files, name, options.resolution));
   SceneSources scene;
+  scene.date = from.date.empty() ? common_date(bands) : from.date;
   scene.grid = finest_grid(path, bands, options.resolution);
   for (OpenBand& opened : bands) {
     const RasterBand& own = checked_band(opened.file, 0);
-    SceneBand band = described(opened.said->name, own);
-    if (opened.said->nodata) band.nodata = opened.said->nodata;
-    if (opened.said->scale || opened.said->offset) {
-      band.scale = opened.said->scale.value_or(1);
-      band.offset = opened.said->offset.value_or(0);
-    }
-    add_band(scene, std::move(band), own.dtype, options);
+    add_band(scene, calibrated(*opened.said, own, from.product), own.dtype, options);
     SceneSource& source = add_file(scene, std::move(opened.file));
     source.categories = band_key(opened.said->name) == "SCL";
   }
@@ -422,6 +452,7 @@ SceneSources open_sources(const fs::path& path, const SceneOptions& options) {
   own.bands = without_extras(options);
   SceneSources scene = open_bands(path, own);
   for (const ExtraRaster& extra : options.extras) add_extra(scene, extra);
+  if (!options.date.empty()) scene.date = options.date;
   return scene;
 }
 
@@ -443,7 +474,8 @@ std::string describe(const Scene& scene) {
   });
   return str(scene.path().string(), ": ", describe(scene.grid()), "; ", join(names),
              "; value = sample * ", first.scale, first.offset < 0 ? " - " : " + ",
-             std::abs(first.offset), alike ? "" : str(" in ", first.name, ", others differ"));
+             std::abs(first.offset), alike ? "" : str(" in ", first.name, ", others differ"),
+             scene.date().empty() ? "" : "; sensed " + scene.date());
 }
 
 std::vector<fs::path> scene_files(const fs::path& path) {

@@ -2,9 +2,11 @@
 
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "io/date.h"
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <initializer_list>
 #include <string_view>
@@ -19,8 +21,12 @@ namespace {
 // Assets in the order they are written.
 using json = nlohmann::ordered_json;
 
-// Common names of the `eo` extension and of the catalogues of Sentinel-2 data.
-constexpr std::array<std::pair<std::string_view, const char*>, 16> msi_names = {
+constexpr std::array<std::string_view, 18> product_names = {
+    "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A",
+    "B09", "B10", "B11", "B12", "SCL", "AOT", "WVP", "CLD", "SNW"};
+
+// Common names of the `eo` extension, and of the catalogues of Sentinel-2 data.
+constexpr std::array<std::pair<std::string_view, const char*>, 18> common_names = {
     {{"coastal", "B01"},
      {"blue", "B02"},
      {"green", "B03"},
@@ -36,7 +42,25 @@ constexpr std::array<std::pair<std::string_view, const char*>, 16> msi_names = {
      {"nir09", "B09"},
      {"cirrus", "B10"},
      {"swir16", "B11"},
-     {"swir22", "B12"}}};
+     {"swir22", "B12"},
+     {"cloud", "CLD"},
+     {"snow", "SNW"}}};
+
+std::string mapped(std::string text, int (*change)(int)) {
+  for (char& c : text) c = static_cast<char>(change(static_cast<unsigned char>(c)));
+  return text;
+}
+
+// "B02" of "B02", "B02_10m", "blue" and "blue-jp2"; empty if a word is the name of none.
+std::string product_name(std::string word) {
+  for (const std::string_view suffix : {"_10m", "_20m", "_60m", "-jp2"})
+    if (word.ends_with(suffix)) word.resize(word.size() - suffix.size());
+  const std::string upper = mapped(word, std::toupper);
+  if (std::ranges::find(product_names, upper) != product_names.end()) return upper;
+  for (const auto& [common, name] : common_names)
+    if (word == common) return name;
+  return "";
+}
 
 std::string text_at(const json& object, const char* key) {
   const auto at = object.find(key);
@@ -53,10 +77,36 @@ std::optional<double> number_at(const json& object, const std::vector<const char
   return std::nullopt;
 }
 
+// Catalogues write "sentinel-2", "Sentinel-2A" and "Sentinel 2".
 bool of_sentinel2(const json& item) {
   const json& properties = item.at("properties");
-  return text_at(properties, "constellation").starts_with("sentinel-2") ||
-         text_at(properties, "platform").starts_with("sentinel-2");
+  return std::ranges::any_of(std::array{"constellation", "platform"}, [&](const char* key) {
+    std::string text = mapped(text_at(properties, key), std::tolower);
+    std::ranges::replace(text, ' ', '-');
+    return text.starts_with("sentinel-2");
+  });
+}
+
+bool says_offset_is_applied(const json& item) {
+  const json& properties = item.at("properties");
+  return std::ranges::any_of(
+      std::array{"earthsearch:boa_offset_applied", "sentinel:boa_offset_applied"},
+      [&](const char* key) { return properties.value(key, json()) == true; });
+}
+
+// A time without length, or the day on which its span begins and ends.
+std::string date_of(const fs::path& path, const json& item) {
+  const json& properties = item.at("properties");
+  const auto day = [&](const char* key) -> std::string {
+    const std::string text = text_at(properties, key);
+    if (text.empty()) return "";
+    if (const auto date = stated_date(text)) return *date;
+    throw UserError(str("the STAC item ", path.string(), " states ", key, " '", text,
+                        "', which is no date and time in UTC: mend it"));
+  };
+  if (const std::string date = day("datetime"); !date.empty()) return date;
+  const std::string first = day("start_datetime"), last = day("end_datetime");
+  return first == last ? first : "";
 }
 
 bool is_raster(const json& asset, const std::string& href) {
@@ -84,21 +134,21 @@ fs::path local_path(const fs::path& item, const std::string& href) {
   return (item.parent_path() / href).lexically_normal();
 }
 
+// Two bands share the common name "rededge", and "nir08" may be called "nir" or "rededge": so the
+// own name goes first.
 std::string band_name(const json& band, const std::string& key, bool sentinel2) {
   std::string name = text_at(band, "name");
   if (name.empty()) name = key;
   if (!sentinel2) return name;
   std::string common = text_at(band, "eo:common_name");
   if (common.empty()) common = text_at(band, "common_name");
-  // Two bands share "rededge" and "nir08" may be called "nir", so the own name goes first.
   for (const std::string& wanted : {name, key, common})
-    for (const auto& [word, msi] : msi_names)
-      if (wanted == word) return msi;
+    if (std::string known = product_name(wanted); !known.empty()) return known;
   return name;
 }
 
 std::vector<StacAsset> assets_of(const fs::path& path, const json& item) {
-  const bool sentinel2 = of_sentinel2(item);
+  const bool sentinel2 = of_sentinel2(item), offset_applied = says_offset_is_applied(item);
   std::vector<StacAsset> assets;
   for (const auto& [key, asset] : item.at("assets").items()) {
     const std::string href = asset.at("href");
@@ -109,11 +159,23 @@ std::vector<StacAsset> assets_of(const fs::path& path, const json& item) {
     const json band = bands.empty() ? json::object() : bands.at(0);
     json facts = asset;
     if (!raster.empty()) facts.update(raster.at(0));
-    assets.push_back({band_name(band, key, sentinel2), href, local_path(path, href),
-                      number_at(facts, {"nodata"}), number_at(facts, {"raster:scale", "scale"}),
-                      number_at(facts, {"raster:offset", "offset"})});
+    StacAsset& added = assets.emplace_back(
+        StacAsset{band_name(band, key, sentinel2), href, local_path(path, href),
+                  number_at(facts, {"nodata"}), number_at(facts, {"raster:scale", "scale"}),
+                  number_at(facts, {"raster:offset", "offset"})});
+    // Not of the JPEG 2000 files beside them, which are ESA's.
+    if (offset_applied && text_at(asset, "type").starts_with("image/tiff")) added.offset = 0;
+    // Where a probability is 0 there is data: no cloud, no snow.
+    if (sentinel2 && (added.name == "CLD" || added.name == "SNW")) added.nodata.reset();
   }
   return assets;
+}
+
+fs::path product_metadata_of(const fs::path& path, const json& item) {
+  for (const char* key : {"product-metadata", "product_metadata"})
+    if (const auto at = item.at("assets").find(key); at != item.at("assets").end())
+      return local_path(path, at->at("href"));
+  return {};
 }
 
 }  // namespace
@@ -122,23 +184,23 @@ bool is_stac_item(const fs::path& path) {
   return path.extension() == ".json" && fs::is_regular_file(path);
 }
 
-std::vector<StacAsset> read_stac_item(const fs::path& path) {
-  std::vector<StacAsset> assets;
+StacItem read_stac_item(const fs::path& path) {
+  StacItem read;
   try {
     const json item = json::parse(read_file(path));
     if (const std::string type = text_at(item, "type"); type != "Feature")
       throw UserError(str(path.string(), " is of type '", type,
                           "': give a STAC item, a JSON file of type Feature with assets"));
-    assets = assets_of(path, item);
+    read = {date_of(path, item), assets_of(path, item), product_metadata_of(path, item)};
   } catch (const json::exception& e) {
     throw UserError(str("cannot read the STAC item ", path.string(), ": ", e.what(),
                         " (it is damaged or incomplete: copy or download it again)"));
   }
-  if (assets.empty())
+  if (read.assets.empty())
     throw UserError(str(path.string(),
                         " lists no raster of one band among its assets (GeoTIFF or JPEG 2000): "
                         "give the files themselves"));
-  return assets;
+  return read;
 }
 
 }  // namespace unetd::io

@@ -68,8 +68,9 @@ TEST_CASE("14 channels: a product and a terrain model become a map", "[programs]
                   class_list + "--patch 32 --block 64 --out " + store);
   INFO(cut.err);
   REQUIRE(cut.code == 0);
-  for (const char* stage : {"labels: ", "search for pixels without data: ", "plan of the patches: ",
-                            " patches with their statistics: "})
+  for (const char* stage :
+       {": labels 100%, ", ": search for pixels without data 100%, ",
+        ": plan of the patches 100%, ", ": patches with their statistics 100%, "})
     CHECK_THAT(cut.err, Catch::Contains(stage));
   const std::string model = (folder / "run").string();
   run("unetd-train --quiet --data " + store + " --out " + model + tiny +

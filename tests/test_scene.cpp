@@ -217,6 +217,34 @@ TEST_CASE("scene: holes in a coarse band neither spread nor bleed", "[io]") {
   }
 }
 
+TEST_CASE("scene: which pixels are valid is known without their samples", "[io]") {
+  const TempFolder folder;
+  const auto holes = [](int64_t step) {
+    return [step](int64_t, int64_t y, int64_t x) { return (5 * y + 3 * x) % step == 0 ? 0 : 9; };
+  };
+  write_raster<uint16_t>(folder / "B02_10m.tif", test_grid(72, 60), {{"", 1, 0, 0.0}}, holes(397));
+  write_raster<uint16_t>(folder / "B11_20m.tif", test_grid(36, 30, 20), {{"", 1, 0, 0.0}},
+                         holes(131));
+  write_raster<float>(folder / "B01_60m.tif", test_grid(12, 10, 60), {{""}},
+                      [](int64_t, int64_t y, int64_t x) { return y == x ? NAN : 2; });
+  for (const int resolution : {10, 20, 60})
+    for (const Resampling method : {Resampling::nearest, Resampling::bilinear, Resampling::cubic}) {
+      SceneOptions options;
+      options.resampling = method;
+      options.resolution = resolution;
+      options.extras = {{"DEM", folder / "B01_60m.tif", Resampling::nearest}};
+      const Scene scene = Scene::open(folder.path(), options);
+      const Window whole = scene.grid().whole(), part{3, 1, whole.width - 5, whole.height - 2};
+      for (const Window& window : {whole, part}) {
+        const Tensor valid = scene.read_valid(window), expected = scene.read(window).valid;
+        CHECK(std::ranges::equal(valid.span<uint8_t>(), expected.span<uint8_t>()));
+        CHECK(std::ranges::count(valid.span<uint8_t>(), 0) > 5);
+        CHECK(std::ranges::count(valid.span<uint8_t>(), 1) > 5);
+      }
+      CHECK_THROWS_AS(scene.read_valid({1, 0, whole.width, 1}), UserError);
+    }
+}
+
 TEST_CASE("scene: band files that do not fit one another are refused with the remedy", "[io]") {
   const TempFolder folder;
   write_raster<uint16_t>(folder / "B02.tif", test_grid(8, 8), {{""}}, ramp);

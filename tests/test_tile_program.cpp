@@ -66,6 +66,19 @@ TEST_CASE("unetd-tile prints classes of each split and statistics of each band",
   CHECK_FALSE(json["bands"][0].contains("saturated_share"));
 }
 
+TEST_CASE("unetd-tile --date says when scenes were sensed", "[programs]") {
+  const Scenes s;
+  const ProgramResult given =
+      run_program("unetd-tile --classes 0=land,1=water --patch 10 --max-per-date 9 --json --out " +
+                  s.store + " --date a=2022-05-03 --date " + (s.folder / "b.tif").string() +
+                  "=2022-05-03 --train " + s.pair("a") + " --train " + s.pair("b"));
+  INFO(given.err);
+  REQUIRE(given.code == 0);
+  CHECK(nlohmann::json::parse(given.out)["splits"]["train"]["patches"] == 9);
+  CHECK_THAT(given.err, Contains("a.tif: ") && Contains("; sensed 2022-05-03"));
+  CHECK_THAT(given.err, Contains("a: search for pixels without data 100%"));
+}
+
 TEST_CASE("unetd-tile --append adds scenes", "[programs]") {
   const Scenes s;
   REQUIRE(run_program(s.tile("--train " + s.pair("a"))).code == 0);
@@ -93,6 +106,11 @@ TEST_CASE("unetd-tile --append adds scenes", "[programs]") {
              (s.folder / "a_labels.tif").string(),
          1, "no date"},
         {"--overwrite --max-per-date 4 --train " + s.pair("b"), 1, "no date"},
+        {"--overwrite --date b --train " + s.pair("b"), 2, "SCENE=YYYY-MM-DD"},
+        {"--overwrite --date b=2022-02-30 --train " + s.pair("b"), 2, "b=2022-02-30"},
+        {"--overwrite --date c=2022-02-03 --train " + s.pair("b"), 2, "no scene is called 'c'"},
+        {"--overwrite --date b=2022-02-03 --train " + s.pair("b") + " --valid " + s.pair("b"), 2,
+         "give their paths"},
         {"--overwrite --max-per-scene -1 --train " + s.pair("b"), 2, "not negative"}}) {
     const ProgramResult refused = run_program(s.tile(arguments));
     INFO(arguments << "\n" << refused.err);

@@ -49,7 +49,9 @@ void watch_signals() {
 std::string duration(double seconds) {
   const auto s = std::lround(seconds);
   char text[32];
-  if (s >= 3600) {
+  if (s < 60) {
+    std::snprintf(text, sizeof text, "%.1f s", seconds);
+  } else if (s >= 3600) {
     std::snprintf(text, sizeof text, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
   } else {
     std::snprintf(text, sizeof text, "%ld:%02ld", s / 60, s % 60);
@@ -126,7 +128,7 @@ void Progress::update(int64_t done, const std::string& note) {
   }
 }
 
-// "tiles 45% (123 of 270), 12.3 s, 0:15 left, note"; the time left is not known before work is
+// "tiles 45% (123 of 270), 12.3 s, 15.0 s left, note"; the time left is not known before work is
 // done.
 std::string Progress::line() const {
   const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();

@@ -1,5 +1,6 @@
 // unetd-tile: scenes and label rasters in, a patch store out.
 #include "io/build_store.h"
+#include "io/date.h"
 #include "tools/class_file.h"
 #include "tools/cli.h"
 #include "tools/scene_flags.h"
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <iostream>
+#include <string_view>
 
 #include <nlohmann/json.hpp>
 
@@ -97,9 +99,14 @@ cli::Spec spec() {
             .fallback = "0"},
            {.name = "--max-per-date",
             .value = "N",
-            .help = "the same for all scenes of a date, which products say; each is read twice",
+            .help = "the same for all scenes of a date",
             .kind = Kind::integer,
             .fallback = "0"},
+           {.name = "--date",
+            .value = "SCENE=YYYY-MM-DD",
+            .help = "when a scene was sensed, by its path or name, instead of what it says; "
+                    "products, STAC items and metadata items of rasters say it",
+            .many = true},
            {.name = "--split",
             .value = "METHOD",
             .help = "scene, date (all scenes of a date in one split), blocks, or list:FILE.csv "
@@ -193,6 +200,25 @@ std::vector<io::LabelledScene> sources(const Args& args) {
   return all;
 }
 
+// Lays what --date says over the sources.
+void apply_dates(const Args& args, std::vector<io::LabelledScene>& sources) {
+  for (const std::string& text : args.all("--date")) {
+    const size_t equals = std::min(text.rfind('='), text.size());
+    const std::string scene = text.substr(0, equals);
+    const auto date =
+        io::stated_date(std::string_view(text).substr(std::min(equals + 1, text.size())));
+    if (!date) throw UsageError(str("--date: '", text, "' is not of the form SCENE=YYYY-MM-DD"));
+    const auto named = [&](const io::LabelledScene& s) {
+      return s.scene == scene || io::scene_name(s.scene) == scene;
+    };
+    const auto found = std::ranges::find_if(sources, named);
+    if (found == sources.end()) throw UsageError(str("--date: no scene is called '", scene, "'"));
+    if (std::ranges::count_if(sources, named) > 1)
+      throw UsageError(str("--date: several scenes are called '", scene, "': give their paths"));
+    found->date = *date;
+  }
+}
+
 io::SplitOptions split_options(const Args& args, const std::vector<io::LabelledScene>& sources) {
   io::SplitOptions options;
   std::string method = args.text("--split");
@@ -258,6 +284,7 @@ nlohmann::ordered_json facts(const io::StoreSchema& schema) {
 void tile(const Args& args) {
   io::BuildOptions options;
   options.sources = sources(args);
+  apply_dates(args, options.sources);
   options.scene.bands = words(args.text("--bands"), ',');
   options.scene.resampling = io::parse_resampling(args.text("--resampling"));
   options.scene.resolution = static_cast<int>(args.integer("--resolution"));
@@ -276,11 +303,12 @@ void tile(const Args& args) {
   options.overwrite = args.overwrite();
   options.append = args.has("--append");
   std::optional<cli::Progress> progress;
-  int64_t planned = 0;  // grows as scenes are opened
-  const io::StoreSchema schema = build_store(options, [&](int64_t done, int64_t total) {
-    if (total != planned) progress.emplace("patches", planned = total);
-    progress->update(done);
-  });
+  std::string stage;
+  const io::StoreSchema schema =
+      build_store(options, [&](const std::string& what, int64_t done, int64_t total) {
+        if (what != stage) progress.emplace(stage = what, total);
+        progress->update(done);
+      });
   progress.reset();
   if (args.json())
     std::cout << facts(schema).dump(1) << '\n';

@@ -48,4 +48,13 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void advise(std::span<const std::byte> part, Access access) {
+  if (part.empty()) return;
+  static const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(part.data());
+  const uintptr_t before = begin % page;  // hints begin at a page
+  ::posix_madvise(reinterpret_cast<void*>(begin - before), part.size() + before,
+                  access == Access::random ? POSIX_MADV_RANDOM : POSIX_MADV_WILLNEED);
+}
+
 }  // namespace unetd

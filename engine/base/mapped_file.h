@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 
@@ -23,5 +24,10 @@ class MappedFile {
   std::filesystem::path path_;
   std::span<const std::byte> bytes_;
 };
+
+// How a part of a mapped file is going to be read: in no order, so that the system reads nothing
+// around it, or soon, so that it begins to read now. It may take or leave the hint.
+enum class Access : uint8_t { random, soon };
+void advise(std::span<const std::byte> part, Access access);
 
 }  // namespace unetd
