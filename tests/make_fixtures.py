@@ -309,14 +309,18 @@ def cross_entropy():
         ("zero_weight", 1, 4, 4, 3, 0.0, [1.0, 0.0, 2.0]),
         ("one_pixel", 1, 1, 1, 2, 0.0, None),
         ("large", 1, 3, 4, 3, 0.2, None),
+        ("smoothed", 2, 5, 5, 3, 0.2, None),
+        ("smoothed_weights", 2, 5, 7, 4, 0.25, [0.25, 1.5, 3.0, 0.7]),
     ]
     for case, n, h, w, c, ignored, class_weights in cases:
         logits, labels = f.randn(n, c, h, w), f.labels(n, h, w, c, ignored)
         if case == "large":
             logits *= 100
-        loss = lambda z, w: F.cross_entropy(z, labels, weight=w, ignore_index=IGNORE)
+        smoothing = 0.125 if case.startswith("smoothed") else 0.0
+        loss = lambda z, w: F.cross_entropy(
+            z, labels, weight=w, ignore_index=IGNORE, label_smoothing=smoothing)  # fmt: skip
         weights = None if class_weights is None else torch.tensor(class_weights)
-        add_loss(f, case, loss, logits, labels, weights, "weights")
+        add_loss(f, case, loss, logits, labels, weights, "weights", smoothing=smoothing)
     f.save()
 
 

@@ -164,7 +164,10 @@ TEST_CASE("fixtures: concatenation, padding and cropping", "[ops]") {
 TEST_CASE("fixtures: losses", "[ops]") {
   register_kernels();
   for (const FixtureCase& f : fixture_cases("cross_entropy")) {
-    check(CrossEntropy{.logits = f.shape("logits"), .weighted = f.has("weights")}, f);
+    check(CrossEntropy{.logits = f.shape("logits"),
+                       .weighted = f.has("weights"),
+                       .smoothing = f.single("smoothing")},
+          f);
   }
   for (const FixtureCase& f : fixture_cases("bce_with_logits")) {
     check(BceWithLogits{.logits = f.shape("logits"), .weighted = f.has("pos_weight")}, f);

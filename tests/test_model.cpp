@@ -347,6 +347,11 @@ TEST_CASE("a single output trains with overlap, but not with a softmax", "[train
   c.classes = 1;
   const Shape shape{1, 16, 16, 3};
   CHECK_THROWS_WITH(Trainer(config, c, shape, 1, {}), Catch::Contains("loss.type"));
+  Config both;
+  both.loss.focal_gamma = 2;
+  both.loss.label_smoothing = 0.1;
+  CHECK_THROWS_WITH(Trainer(both, small_config(false), shape, 1, {}),
+                    Catch::Contains("loss.label_smoothing"));
   config.loss.terms = {{Config::LossType::bce}, {Config::LossType::tversky, 0.5}};
   // Weights of the second term only, which do not matter where there is one.
   const std::vector<std::vector<float>> weights{{}, {3}};

@@ -77,6 +77,7 @@ struct Config {
     double tversky_alpha = 0.3, tversky_beta = 0.7;
     double smooth = 1;              // dice and tversky
     double focal_gamma = 0;         // cross_entropy and bce
+    double label_smoothing = 0;     // cross_entropy
     double effective_beta = 0.999;  // of the weighting by effective numbers
 
     bool has(LossType type) const {

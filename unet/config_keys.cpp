@@ -292,6 +292,9 @@ std::vector<Key> optimisation_keys() {
       number("loss.focal_gamma", UNETD_MEMBER(loss.focal_gamma), any_from(0),
              "above 0, cross_entropy and bce become focal losses, which attend to what is wrong "
              "still; 2 is usual"),
+      number("loss.label_smoothing", UNETD_MEMBER(loss.label_smoothing), below_one,
+             "cross_entropy: share of each target that all classes have evenly (PyTorch's "
+             "label_smoothing)"),
       number("loss.effective_beta", UNETD_MEMBER(loss.effective_beta), below_one,
              "of effective_number: how slowly further pixels of a class count less"),
       number("loss.smooth", UNETD_MEMBER(loss.smooth), any_from(0),
