@@ -438,6 +438,7 @@ def optimizers():
         ("rmsprop_momentum", torch.optim.RMSprop, rmsprop | dict(momentum=0.999, weight_decay=1e-8)),
         ("rmsprop_all_set", torch.optim.RMSprop,
          dict(lr=0.01, weight_decay=0.005, alpha=0.9, eps=1e-6, momentum=0.65)),
+        ("adamw_one_cycle", torch.optim.AdamW, adam | dict(lr=0.01, amsgrad=False)),
     ]  # fmt: skip
     names = dict(exp_avg="m", exp_avg_sq="v", max_exp_avg_sq="largest", square_avg="v",
                  momentum_buffer="velocity")  # fmt: skip
@@ -450,12 +451,21 @@ def optimizers():
             settings["betas"] = settings.pop("beta1"), settings.pop("beta2")
         optimizer = optimizer_class([param], **settings)
         params = [param.detach().clone()]
-        for grad in grads:
+        cycle, course = None, {}
+        if case.endswith("one_cycle"):
+            cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings["lr"], steps)
+            course = dict(rates=torch.zeros(steps).double(), momenta=torch.zeros(steps).double())
+        for t, grad in enumerate(grads):
             param.grad = grad.double()
+            if cycle:
+                group = optimizer.param_groups[0]
+                course["rates"][t], course["momenta"][t] = group["lr"], group["betas"][0]
             optimizer.step()
+            if cycle and t + 1 < steps:
+                cycle.step()
             params.append(param.detach().clone())
         states = {names[k]: v for k, v in optimizer.state[param].items() if k in names and v is not None}
-        f.add(case, dict(grads=grads, params=torch.stack(params), **states), **a)
+        f.add(case, dict(grads=grads, params=torch.stack(params), **course, **states), **a)
     f.save()
 
 
@@ -484,21 +494,24 @@ def schedules():
         ("polynomial_square", dict(power=2.0), lambda o: s.PolynomialLR(o, steps, 2.0)),
         ("linear", dict(final_lr_ratio=0.2), lambda o: s.LinearLR(o, 1.0, 0.2, steps)),
         ("one_cycle", dict(rise=0.3, div_factor=25.0, final_div_factor=1e4),
-         lambda o: s.OneCycleLR(o, lr, steps, pct_start=0.3, cycle_momentum=False)),
-        ("one_cycle_all_set", dict(rise=0.1, div_factor=10.0, final_div_factor=100.0),
+         lambda o: s.OneCycleLR(o, lr, steps, pct_start=0.3)),
+        ("one_cycle_all_set",
+         dict(rise=0.1, div_factor=10.0, final_div_factor=100.0, low_momentum=0.8, high_momentum=0.9),
          lambda o: s.OneCycleLR(o, lr, steps, pct_start=0.1, div_factor=10, final_div_factor=100,
-                                cycle_momentum=False)),
+                                base_momentum=0.8, max_momentum=0.9)),
     ]  # fmt: skip
     for case, a, make in cases:
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr)
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr, momentum=0.7)
         scheduler = make(optimizer)
-        rates = []
+        rates, momenta = [], []
         for _ in range(steps):
             rates.append(optimizer.param_groups[0]["lr"])
+            momenta.append(optimizer.param_groups[0]["momentum"])
             optimizer.step()
             if len(rates) < steps:
                 scheduler.step()
-        f.add(case, dict(rates=torch.tensor(rates, dtype=torch.float64)), **a)
+        f.add(case, dict(rates=torch.tensor(rates, dtype=torch.float64),
+                         momenta=torch.tensor(momenta, dtype=torch.float64)), **a)  # fmt: skip
     # Of the mean IoU, which is to grow, and of the loss, which is to fall.
     scores = (torch.linspace(0, 3, steps).tanh() + 0.1 * f.randn(steps)).double()
     for case, mode, patience, factor in [("plateau", "max", 2, 0.5), ("plateau_at_once", "max", 0, 0.1),

@@ -63,7 +63,7 @@ TEST_CASE("learning rates are PyTorch's", "[train]") {
   for (const FixtureCase& f : fixture_cases("schedules")) {
     INFO(f.name());
     Config config;
-    config.optimizer.lr = 0.1;
+    config.optimizer = {.type = Config::OptimizerType::sgd, .lr = 0.1, .momentum = 0.7};
     const auto set = [&](double& setting, const char* name) {
       if (f.has_number(name)) setting = f.number(name);
     };
@@ -75,6 +75,8 @@ TEST_CASE("learning rates are PyTorch's", "[train]") {
     set(s.rise, "rise");
     set(s.div_factor, "div_factor");
     set(s.final_div_factor, "final_div_factor");
+    set(s.low_momentum, "low_momentum");
+    set(s.high_momentum, "high_momentum");
     if (f.has_number("step_every")) s.step_every = f.integer("step_every");
     if (f.has_number("patience")) s.patience = f.integer("patience");
     if (f.has_number("falling") && f.integer("falling") != 0)
@@ -86,11 +88,14 @@ TEST_CASE("learning rates are PyTorch's", "[train]") {
     const std::vector<double> rates = doubles(f.tensor("rates"));
     const std::vector<double> scores =
         f.has("scores") ? doubles(f.tensor("scores")) : std::vector<double>();
+    const std::vector<double> momenta =
+        f.has("momenta") ? doubles(f.tensor("momenta")) : std::vector<double>(rates.size(), 0.7);
     Plateau plateau;
     for (size_t i = 0; i < rates.size(); ++i) {
       INFO("step " << i);
       const auto step = static_cast<int64_t>(i), steps = std::ssize(rates);
       CHECK(plateau.factor * learning_rate(config, step, steps) == Approx(rates[i]).epsilon(1e-10));
+      CHECK(momentum(config, step, steps) == Approx(momenta[i]).epsilon(1e-10));
       if (!scores.empty()) plateau.judge(config, scores[i]);
     }
     if (!scores.empty()) CHECK(plateau.factor < 1);

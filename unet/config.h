@@ -105,7 +105,9 @@ struct Config {
     double factor = 0.1;                                         // step and plateau
     double power = 0.9;                                          // polynomial
     double rise = 0.3, div_factor = 25, final_div_factor = 1e4;  // one_cycle
-    int64_t patience = 10;                                       // plateau
+    bool cycle_momentum = true;
+    double low_momentum = 0.85, high_momentum = 0.95;
+    int64_t patience = 10;  // plateau
     bool operator==(const LearningRate&) const = default;
   } schedule;
   struct Augmentation {

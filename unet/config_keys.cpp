@@ -343,6 +343,14 @@ std::vector<Key> optimisation_keys() {
              "one_cycle: optimizer.lr over the first learning rate"),
       number("schedule.final_div_factor", UNETD_MEMBER(schedule.final_div_factor), any_from(1),
              "one_cycle: the first learning rate over the last"),
+      boolean(
+          "schedule.cycle_momentum", UNETD_MEMBER(schedule.cycle_momentum),
+          "one_cycle: let momentum (beta1 of adamw and adam) fall while the learning rate rises "
+          "and rise again while it falls, as PyTorch does; false: keep it as it is"),
+      number("schedule.low_momentum", UNETD_MEMBER(schedule.low_momentum), below_one,
+             "one_cycle: momentum at the highest learning rate"),
+      number("schedule.high_momentum", UNETD_MEMBER(schedule.high_momentum), below_one,
+             "one_cycle: momentum at both ends"),
       number("schedule.patience", UNETD_MEMBER(schedule.patience), any_from(0),
              "plateau: evaluations without a better score before the learning rate falls")};
 }

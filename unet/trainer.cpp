@@ -132,7 +132,7 @@ void Trainer::accumulate(const Images& images, const Tensor& labels) {
 }
 
 StepResult Trainer::train(const Images& images, const Tensor& labels) {
-  OptimizerScalars now = optimizer_scalars(config_, step_);
+  OptimizerScalars now = optimizer_scalars(config_, step_, steps_);
   now.learning_rate = static_cast<float>(rate_factor_ * learning_rate(config_, step_, steps_));
   StepResult result{.learning_rate = now.learning_rate};
   if (update_) {
