@@ -374,6 +374,32 @@ def classify():
     f.save()
 
 
+def probability_counts():
+    """Claims above a threshold, and confidence against truth in 15 bins (engine/op/classify.h)."""
+    f = Fixture("probability_counts", 31)
+    for case, n, h, w, c, ignored, threshold in [
+        ("plain", 2, 4, 5, 3, 0.0, 0.5), ("ignore", 1, 7, 6, 4, 0.3, 0.75), ("one_channel", 2, 5, 3, 1, 0.2, 0.75),
+        ("channels", 1, 6, 5, 17, 0.1, 0.125), ("one_pixel", 1, 1, 1, 2, 0.0, 0.5)]:  # fmt: skip
+        k = max(c, 2)
+        logits, labels = 2 * f.randn(n, c, h, w), f.labels(n, h, w, k, ignored)
+        values = logits.sigmoid() if c == 1 else logits.softmax(1)
+        valid = labels != IGNORE
+        shares = torch.cat([1 - values, values], 1) if c == 1 else values
+        shares, truth = shares.permute(0, 2, 3, 1)[valid], labels[valid]
+        claimed = shares > threshold
+        hit = claimed & (truth[:, None] == torch.arange(k))
+        confidence, found = shares.max(1)
+        bins = (confidence * 15).long().clamp(max=14)
+        sums = torch.zeros(15, 3, dtype=torch.long)
+        sums.index_add_(0, bins, torch.stack([torch.ones_like(bins), (found == truth).long(),
+                                              (confidence * 2**24).long()], 1))  # fmt: skip
+        counts = torch.cat([claimed.sum(0), hit.sum(0), sums.flatten()])
+        before = torch.randint(0, 5, counts.shape, generator=f.generator)
+        f.add(case, dict(values=nhwc(values), labels=labels[..., None].byte(), counts_before=before,
+                         counts=before + counts), threshold=threshold)  # fmt: skip
+    f.save()
+
+
 def tversky(z, labels, weights=None, alpha=0.5, beta=0.5, smooth=1.0, sigmoid=False):
     """Soft Tversky loss of the whole batch, mean over the classes that have a valid pixel."""
     c = z.shape[1]
@@ -533,8 +559,8 @@ def main():
     torch.use_deterministic_algorithms(True)
     makers = [
         conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, upsample2x,
-        shape_ops, bce_with_logits, cross_entropy, tversky_loss, focal_loss, classify, optimizers,
-        clip_grad_norm, schedules,
+        shape_ops, bce_with_logits, cross_entropy, tversky_loss, focal_loss, classify,
+        probability_counts, optimizers, clip_grad_norm, schedules,
     ]  # fmt: skip
     wanted = sys.argv[1:] or [m.__name__ for m in makers]
     FOLDER.mkdir(exist_ok=True)

@@ -203,6 +203,15 @@ TEST_CASE("fixtures: classes and confusion matrix", "[ops]") {
                 },
                 {});
   }
+  for (const FixtureCase& f : fixture_cases("probability_counts")) {
+    const ProbabilityCounts problem{.values = f.shape("values"),
+                                    .threshold = f.single("threshold")};
+    check_types(problem, f, {DType::f32},
+                [&](const Signature& s) {
+                  return host_data(f, s, {}, {{"counts", "counts_before"}});
+                },
+                {});
+  }
 }
 
 namespace {

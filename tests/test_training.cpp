@@ -4,6 +4,8 @@
 #include "tests/support/compare.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/random.h"
+#include "tests/support/temp_folder.h"
+#include "unet/checkpoint.h"
 #include "unet/schedule.h"
 #include "unet/trainer.h"
 
@@ -173,6 +175,55 @@ TEST_CASE("settings of another optimiser are refused by name", "[train]") {
   refused({.type = Type::adamw, .nesterov = true}, "optimizer.nesterov");
   refused({.type = Type::rmsprop, .amsgrad = true}, "optimizer.amsgrad");
   refused({.type = Type::adam, .momentum = 0.9}, "optimizer.momentum");
+}
+
+TEST_CASE("one cycle gives momentum to an optimiser without", "[train]") {
+  register_kernels();
+  const Sample sample(7);
+  Config config;
+  config.schedule.type = Config::Schedule::one_cycle;
+  config.optimizer = {.type = Config::OptimizerType::sgd, .lr = 0.1, .nesterov = true};
+  Trainer with(config, network, shape, 10, {});
+  CHECK(with.optimizer().m);
+  CHECK(std::isfinite(with.train(sample.image, sample.labels).loss));
+  config.optimizer.nesterov = false;
+  config.schedule.cycle_momentum = false;
+  CHECK_FALSE(Trainer(config, network, shape, 10, {}).optimizer().m);
+}
+
+TEST_CASE("precision changes at a step, also of a resumed run", "[train][simt]") {
+  register_kernels();
+  const Sample sample(8);
+  for (const DType precision : {DType::bf16, DType::f16}) {
+    for (const int64_t batches : {1, 2}) {
+      INFO(name_of(precision) << ", batches a step: " << batches);
+      Config config = constant_rate();
+      config.runtime.device = "simt";
+      config.training.accumulate = batches;
+      UNetConfig mixed = network;
+      mixed.compute = precision;
+      const Course course{10, 2};
+      const auto step = [&](Trainer& trainer) {
+        for (int64_t i = 1; i < batches; ++i) trainer.accumulate(sample.image, sample.labels);
+        trainer.train(sample.image, sample.labels);
+      };
+      Trainer plain(config, network, shape, 10, {}), changing(config, mixed, shape, course, {}),
+          resumed(config, mixed, shape, course, {});
+      for (int i = 0; i < 2; ++i) step(plain), step(changing);
+      CHECK(values_of(changing, first_filter) == values_of(plain, first_filter));
+      CHECK(changing.model().compute == precision);
+
+      const TempFolder folder;
+      save_checkpoint(folder / "at.ckpt", changing, {}, false);
+      CHECK(resumed.model().compute == DType::f32);
+      Checkpoint(folder / "at.ckpt").restore(resumed);
+      CHECK(resumed.model().compute == precision);
+      step(plain), step(changing), step(resumed);
+      CHECK(values_of(changing, first_filter) != values_of(plain, first_filter));
+      CHECK(values_of(changing, first_filter) == values_of(resumed, first_filter));
+      CHECK(std::isfinite(changing.evaluate(sample.image, sample.labels)));
+    }
+  }
 }
 
 TEST_CASE("a batch that is not finite changes nothing, and its node is named", "[train]") {

@@ -96,6 +96,8 @@ Value add_losses(Graph& g, Value a, Value b);
 Value classify(Graph& g, Value values, float threshold, Value classes = {});
 // Adds to `counts`, dense i64 (1, 1, k, k) of k classes.
 void confusion_matrix(Graph& g, Value values, Value labels, float threshold, Value counts);
+// Adds to `counts` (engine/op/classify.h: ProbabilityCounts), of probabilities as values.
+void probability_counts(Graph& g, Value probabilities, Value labels, float threshold, Value counts);
 // Adds to the band `sums`, dense (n, rows, columns, c), the tile `values` (n, h, w, c).
 struct TilePlacement {
   Value weights;  // dense f32 (1, 1, 2, max(h, w))

@@ -27,8 +27,8 @@ using AllProblems =
                ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, MaxPool2x2,
                MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels, SplitChannels, Pad2d,
                CrossEntropy, BceWithLogits, TverskyLoss, GlobalNorm, ScaleGradient, GradientFactor,
-               AdamW, Sgd, RmsProp, Ema, Cast, Classify, ConfusionMatrix, BlendTile,
-               PreparePatches>;
+               AdamW, Sgd, RmsProp, Ema, Cast, Classify, ConfusionMatrix, ProbabilityCounts,
+               BlendTile, PreparePatches>;
 
 // visit.template operator()<P>() for every problem.
 template <class Visit>
