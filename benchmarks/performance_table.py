@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the tables of docs/performance.md anew from benchmarks/results/*.json; standard library only.
+"""Writes the tables of docs/performance.md, or of another page, anew from benchmarks/results/*.json;
+standard library only.
 
     performance_table.py [--check] [--page PAGE] [--results FOLDER]
 
@@ -91,6 +92,55 @@ def scores(results, name):
     columns += [[run.get(split, {}).get("mean_iou") for _, run in runs] for split in ("test", "valid")]
     rows = [[describe_run(*run), *texts] for run, texts in zip(runs, zip(*bold_best(columns)))]
     return table(["IoU of the test split", *classes, "mean", "mean, validation"], rows)
+
+
+# --- learning curves ----------------------------------------------------------------------------------
+
+SYSTEMS = {"unetd": "unetd", "torch": "PyTorch"}
+
+
+def spread(numbers):
+    """Mean and, of several, their standard deviation."""
+    mean = score(statistics.mean(numbers))
+    return f"{mean} ± {score(statistics.stdev(numbers))}" if len(numbers) > 1 else mean
+
+
+def curves(results, name):
+    """Of each system the test scores of its seeds, and the mean course of the validation."""
+    runs = {title: results.load(f"curve_{name}_{kind}_*.json") for kind, title in SYSTEMS.items()}
+    if not all(runs.values()):
+        return not_measured(f"curve_{name}_*.json", "benchmarks/learning_curves.sh")
+    seeds = sorted({run["seed"] for system in runs.values() for run in system})
+    rows = []
+    for title, system in runs.items():
+        by_seed = {run["seed"]: run["test"]["mean_iou"] for run in system}
+        rows.append([describe_run(title, system[0]), *(score(by_seed.get(seed)) for seed in seeds),
+                     spread(list(by_seed.values()))])  # fmt: skip
+    lines = table(["mean IoU of the test split", *(f"seed {seed}" for seed in seeds), "mean"], rows)
+    courses = {title: [dict(run["curve"]) for run in system] for title, system in runs.items()}
+    steps = sorted(set.intersection(*(set(course) for all_ in courses.values() for course in all_)))
+    few = 8
+    shown = steps[:: max(1, len(steps) // few)]
+    if steps and shown[-1] != steps[-1]:
+        shown.append(steps[-1])
+    rows = [[title, *(spread([course[step] for course in all_]) for step in shown)]
+            for title, all_ in courses.items()]  # fmt: skip
+    return [*lines, "", *table(["mean IoU of the validation split at step", *map(str, shown)], rows)]
+
+
+# Published by wp99cp/bachelor-thesis (docs/models/unet.md) for its best run, epoch 30 of a82e3cd, on its
+# own validation patches, at a threshold of 0.75.
+PUBLISHED = {"snow_scene": {"background": 0.9431, "snow": 0.9424, "clouds": 0.9513, "water": 0.7838}}
+
+
+def level(results, name):
+    runs = results.load(f"{name}*.json")
+    if not runs:
+        return not_measured(f"{name}.json", f"benchmarks/{name}.sh")
+    published = PUBLISHED[name]
+    rows = [[describe_run("unetd", run), *(score(run["test"]["iou"][c]) for c in published)] for run in runs]
+    rows.append(["published, real scenes", *(score(x) for x in published.values())])
+    return table(["IoU of the test scene", *published], rows)
 
 
 # --- speed beside PyTorch -----------------------------------------------------------------------------
@@ -237,7 +287,7 @@ def operations(results, device):
 
 # --- the page -----------------------------------------------------------------------------------------
 
-TABLES = {f.__name__: f for f in (scores, speed, modes, network, operations)}
+TABLES = {f.__name__: f for f in (scores, curves, level, speed, modes, network, operations)}
 
 
 def write_tables(page, results):
@@ -253,7 +303,7 @@ def write_tables(page, results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="The tables of docs/performance.md from result files.")
+    parser = argparse.ArgumentParser(description="The tables of a page from result files.")
     parser.add_argument("--check", action="store_true", help="only say whether the page would change")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")

@@ -2,10 +2,12 @@
 """What a plain, good PyTorch training loop reaches on the same data in the same time.
 
     python pytorch_baseline.py real_scene|forest DATA_FOLDER (--minutes M | --steps N) [--json FILE]
+        [--eval-every STEPS]
 
 The network is the same UNet (width 16), the recipe the usual one: z-score, AdamW, cosine, flips and
 quarter turns, cross entropy. With --minutes the number of steps, and with it the schedule, comes from
-a measured warm-up, which counts towards the time.
+a measured warm-up, which counts towards the time; with --steps it is part of the steps. --eval-every
+keeps the course of the validation's mean IoU.
 """
 
 import argparse
@@ -102,14 +104,21 @@ class Training:
             deadline = begin + 60 * self.args.minutes
             steps = max(1, int((deadline - time.monotonic()) / per_step))
         done, loss, reported = 0, None, begin
+        curve = []
+        if self.args.steps:  # the warm-up's are among them
+            done = 2 * self.args.warm_up_steps
         while done < steps and time.monotonic() < deadline:
             progress = done / steps
             loss = self.step(self.args.lr * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2))
             done += 1
+            if self.args.eval_every and (done % self.args.eval_every == 0 or done == steps):
+                curve.append([done, self.evaluate("valid")["mean_iou"]])
+                self.net.train()
             if time.monotonic() > reported + 30:
                 reported = time.monotonic()
                 print(f"step {done} of {steps}, loss {loss:.4f}", file=sys.stderr)
-        return {"steps": done, "planned_steps": steps, "warm_up_steps": 2 * self.args.warm_up_steps,
+        return ({"curve": curve} if curve else {}) | {
+                "steps": done, "planned_steps": steps, "warm_up_steps": 2 * self.args.warm_up_steps,
                 "train_seconds": round(time.monotonic() - begin, 1), "last_loss": loss,
                 "channels_last": self.format == torch.channels_last}  # fmt: skip
 
@@ -137,6 +146,7 @@ def parse_arguments():
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--eval-every", type=int, default=0, help="steps; 0: only at the end")
     parser.add_argument("--warm-up-steps", type=int, default=5, help="per memory format")
     parser.add_argument("--json", help="file to write; standard output by default")
     args = parser.parse_args()
@@ -150,7 +160,8 @@ def main():
     torch.set_num_threads(args.threads)
     training = Training(DATASETS[args.mode](args.data).normalise(), args)
     result = {"what": "PyTorch loop", "torch": torch.__version__, "mode": args.mode, "minutes": args.minutes,
-              "width": args.width, "batch": args.batch, "crop": args.crop, "threads": args.threads}  # fmt: skip
+              "width": args.width, "batch": args.batch, "crop": args.crop, "threads": args.threads,
+              "seed": args.seed}  # fmt: skip
     result |= training.run()
     for split in ("valid", "test"):
         result[split] = training.evaluate(split)

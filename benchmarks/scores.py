@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
-"""Small things that real_scene.sh and forest.sh do with scores and masks; standard library only.
+"""Small things that the scripts beside it do with scores and masks; standard library only.
 
     scores.py join RUN SECONDS VALID TEST OUT
                                           a run and two outputs of `unetd-eval --json` as one file
+    scores.py curve RUN SEED SECONDS TEST OUT
+                                          a run's course and its output of `unetd-eval --json`
+    scores.py at-least FILE CLASS=IOU...  test IoUs of a file beside what they are to reach; exit code 1
+                                          if one does not
     scores.py table TITLE=FILE...         the test IoUs of several files beside one another
     scores.py same-nodata SCENE MAP       compares raw validity masks; exit code 1 if they differ
 """
@@ -30,6 +34,29 @@ def threads_of(run):
     runtime = Path(run, "config.yml").read_text().split("\nruntime:\n", 1)[1]
     stated = next(int(x.split(":")[1]) for x in runtime.splitlines() if x.strip().startswith("threads:"))
     return stated or len(os.sched_getaffinity(0))
+
+
+def curve(run, seed, seconds, test, out):
+    """The form in which pytorch_baseline.py --eval-every writes."""
+    lines = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+    scores = json.loads(Path(test).read_text())
+    result = {"what": "unetd", "seed": int(seed), "steps": lines[-1]["step"],
+              "train_seconds": round(float(seconds), 1), "threads": threads_of(run), "cpu": cpu_name(),
+              "curve": [[x["step"], x["valid"]["mean_iou"]] for x in lines if "valid" in x],
+              "test": {"mean_iou": scores["mean_iou"],
+                       "iou": {c["name"]: c["iou"] for c in scores["classes"]}}}  # fmt: skip
+    Path(out).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def at_least(path, *wanted):
+    reached = json.loads(Path(path).read_text())["test"]["iou"]
+    missed = 0
+    print("test IoU     reached  wanted")
+    for item in wanted:
+        name, level = item.split("=", 1)
+        missed += not (reached[name] or 0) >= float(level)
+        print(f"{name:12} {format_score(reached[name]):>7}  {float(level):6.3f}")
+    return 1 if missed else 0
 
 
 def cpu_name():
@@ -75,7 +102,8 @@ def same_nodata(scene, map_):
 
 
 def main():
-    commands = {"join": join, "table": table, "same-nodata": same_nodata}
+    commands = {"join": join, "curve": curve, "at-least": at_least, "table": table,
+                "same-nodata": same_nodata}  # fmt: skip
     if len(sys.argv) < 3 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     sys.exit(commands[sys.argv[1]](*sys.argv[2:]))

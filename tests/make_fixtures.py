@@ -309,14 +309,18 @@ def cross_entropy():
         ("zero_weight", 1, 4, 4, 3, 0.0, [1.0, 0.0, 2.0]),
         ("one_pixel", 1, 1, 1, 2, 0.0, None),
         ("large", 1, 3, 4, 3, 0.2, None),
+        ("smoothed", 2, 5, 5, 3, 0.2, None),
+        ("smoothed_weights", 2, 5, 7, 4, 0.25, [0.25, 1.5, 3.0, 0.7]),
     ]
     for case, n, h, w, c, ignored, class_weights in cases:
         logits, labels = f.randn(n, c, h, w), f.labels(n, h, w, c, ignored)
         if case == "large":
             logits *= 100
-        loss = lambda z, w: F.cross_entropy(z, labels, weight=w, ignore_index=IGNORE)
+        smoothing = 0.125 if case.startswith("smoothed") else 0.0
+        loss = lambda z, w: F.cross_entropy(
+            z, labels, weight=w, ignore_index=IGNORE, label_smoothing=smoothing)  # fmt: skip
         weights = None if class_weights is None else torch.tensor(class_weights)
-        add_loss(f, case, loss, logits, labels, weights, "weights")
+        add_loss(f, case, loss, logits, labels, weights, "weights", smoothing=smoothing)
     f.save()
 
 
@@ -367,6 +371,32 @@ def classify():
         counts = before + torch.bincount(cells, minlength=k * k).reshape(k, k)
         f.add(case, dict(values=nhwc(values), labels=labels[..., None].byte(),
                          classes=classes[..., None].byte(), counts_before=before, counts=counts))  # fmt: skip
+    f.save()
+
+
+def probability_counts():
+    """Claims above a threshold, and confidence against truth in 15 bins (engine/op/classify.h)."""
+    f = Fixture("probability_counts", 31)
+    for case, n, h, w, c, ignored, threshold in [
+        ("plain", 2, 4, 5, 3, 0.0, 0.5), ("ignore", 1, 7, 6, 4, 0.3, 0.75), ("one_channel", 2, 5, 3, 1, 0.2, 0.75),
+        ("channels", 1, 6, 5, 17, 0.1, 0.125), ("one_pixel", 1, 1, 1, 2, 0.0, 0.5)]:  # fmt: skip
+        k = max(c, 2)
+        logits, labels = 2 * f.randn(n, c, h, w), f.labels(n, h, w, k, ignored)
+        values = logits.sigmoid() if c == 1 else logits.softmax(1)
+        valid = labels != IGNORE
+        shares = torch.cat([1 - values, values], 1) if c == 1 else values
+        shares, truth = shares.permute(0, 2, 3, 1)[valid], labels[valid]
+        claimed = shares > threshold
+        hit = claimed & (truth[:, None] == torch.arange(k))
+        confidence, found = shares.max(1)
+        bins = (confidence * 15).long().clamp(max=14)
+        sums = torch.zeros(15, 3, dtype=torch.long)
+        sums.index_add_(0, bins, torch.stack([torch.ones_like(bins), (found == truth).long(),
+                                              (confidence * 2**24).long()], 1))  # fmt: skip
+        counts = torch.cat([claimed.sum(0), hit.sum(0), sums.flatten()])
+        before = torch.randint(0, 5, counts.shape, generator=f.generator)
+        f.add(case, dict(values=nhwc(values), labels=labels[..., None].byte(), counts_before=before,
+                         counts=before + counts), threshold=threshold)  # fmt: skip
     f.save()
 
 
@@ -434,6 +464,7 @@ def optimizers():
         ("rmsprop_momentum", torch.optim.RMSprop, rmsprop | dict(momentum=0.999, weight_decay=1e-8)),
         ("rmsprop_all_set", torch.optim.RMSprop,
          dict(lr=0.01, weight_decay=0.005, alpha=0.9, eps=1e-6, momentum=0.65)),
+        ("adamw_one_cycle", torch.optim.AdamW, adam | dict(lr=0.01, amsgrad=False)),
     ]  # fmt: skip
     names = dict(exp_avg="m", exp_avg_sq="v", max_exp_avg_sq="largest", square_avg="v",
                  momentum_buffer="velocity")  # fmt: skip
@@ -446,12 +477,21 @@ def optimizers():
             settings["betas"] = settings.pop("beta1"), settings.pop("beta2")
         optimizer = optimizer_class([param], **settings)
         params = [param.detach().clone()]
-        for grad in grads:
+        cycle, course = None, {}
+        if case.endswith("one_cycle"):
+            cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings["lr"], steps)
+            course = dict(rates=torch.zeros(steps).double(), momenta=torch.zeros(steps).double())
+        for t, grad in enumerate(grads):
             param.grad = grad.double()
+            if cycle:
+                group = optimizer.param_groups[0]
+                course["rates"][t], course["momenta"][t] = group["lr"], group["betas"][0]
             optimizer.step()
+            if cycle and t + 1 < steps:
+                cycle.step()
             params.append(param.detach().clone())
         states = {names[k]: v for k, v in optimizer.state[param].items() if k in names and v is not None}
-        f.add(case, dict(grads=grads, params=torch.stack(params), **states), **a)
+        f.add(case, dict(grads=grads, params=torch.stack(params), **course, **states), **a)
     f.save()
 
 
@@ -480,21 +520,24 @@ def schedules():
         ("polynomial_square", dict(power=2.0), lambda o: s.PolynomialLR(o, steps, 2.0)),
         ("linear", dict(final_lr_ratio=0.2), lambda o: s.LinearLR(o, 1.0, 0.2, steps)),
         ("one_cycle", dict(rise=0.3, div_factor=25.0, final_div_factor=1e4),
-         lambda o: s.OneCycleLR(o, lr, steps, pct_start=0.3, cycle_momentum=False)),
-        ("one_cycle_all_set", dict(rise=0.1, div_factor=10.0, final_div_factor=100.0),
+         lambda o: s.OneCycleLR(o, lr, steps, pct_start=0.3)),
+        ("one_cycle_all_set",
+         dict(rise=0.1, div_factor=10.0, final_div_factor=100.0, low_momentum=0.8, high_momentum=0.9),
          lambda o: s.OneCycleLR(o, lr, steps, pct_start=0.1, div_factor=10, final_div_factor=100,
-                                cycle_momentum=False)),
+                                base_momentum=0.8, max_momentum=0.9)),
     ]  # fmt: skip
     for case, a, make in cases:
-        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr)
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr, momentum=0.7)
         scheduler = make(optimizer)
-        rates = []
+        rates, momenta = [], []
         for _ in range(steps):
             rates.append(optimizer.param_groups[0]["lr"])
+            momenta.append(optimizer.param_groups[0]["momentum"])
             optimizer.step()
             if len(rates) < steps:
                 scheduler.step()
-        f.add(case, dict(rates=torch.tensor(rates, dtype=torch.float64)), **a)
+        f.add(case, dict(rates=torch.tensor(rates, dtype=torch.float64),
+                         momenta=torch.tensor(momenta, dtype=torch.float64)), **a)  # fmt: skip
     # Of the mean IoU, which is to grow, and of the loss, which is to fall.
     scores = (torch.linspace(0, 3, steps).tanh() + 0.1 * f.randn(steps)).double()
     for case, mode, patience, factor in [("plateau", "max", 2, 0.5), ("plateau_at_once", "max", 0, 0.1),
@@ -516,8 +559,8 @@ def main():
     torch.use_deterministic_algorithms(True)
     makers = [
         conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, upsample2x,
-        shape_ops, bce_with_logits, cross_entropy, tversky_loss, focal_loss, classify, optimizers,
-        clip_grad_norm, schedules,
+        shape_ops, bce_with_logits, cross_entropy, tversky_loss, focal_loss, classify,
+        probability_counts, optimizers, clip_grad_norm, schedules,
     ]  # fmt: skip
     wanted = sys.argv[1:] or [m.__name__ for m in makers]
     FOLDER.mkdir(exist_ok=True)

@@ -54,9 +54,11 @@ ProgramResult performance_table(const fs::path& folder, const std::string& argum
                          arguments));
 }
 
-TEST_CASE("the performance page has the figures of the result files", "[docs]") {
+TEST_CASE("pages of figures have those of the result files", "[docs]") {
+  const std::string page = GENERATE("performance.md", "accuracy.md");
   const ProgramResult check =
-      run_command("python3 " + (root / "benchmarks/performance_table.py").string() + " --check");
+      run_command("python3 " + (root / "benchmarks/performance_table.py").string() +
+                  " --check --page " + (root / "docs" / page).string());
   INFO(check.out << check.err);
   CHECK(check.code == 0);
 }
@@ -126,6 +128,26 @@ TEST_CASE("tables of a GPU have memory, precisions and shares of what it can do"
   CHECK_THAT(text,
              Catch::Contains("| conv2d | 1 | cudnn | 50.0 | 4.0 | 80 % | 0.50 to 0.50 | 0 |"));
   CHECK_THAT(text, Catch::Contains("100 GB/s, a matrix product at 5.0 TFLOP/s in bf16."));
+}
+
+TEST_CASE("learning curves are told by seed and step", "[docs]") {
+  const TempFolder folder;
+  const fs::path page = folder / "page.md";
+  write_file(page, "<!-- table: curves toy -->\n<!-- /table -->\n");
+  REQUIRE(performance_table(folder.path(), "").code == 0);
+  CHECK_THAT(read_file(page), Catch::Contains("Not measured yet"));
+  const auto result = [&](const char* name, const char* seed, const char* test) {
+    write_file(folder / name, str(R"({"steps": 20, "seed": )", seed, R"(, "test": {"mean_iou": )",
+                                  test, R"(}, "curve": [[10, 0.5], [20, 0.75]]})"));
+  };
+  result("curve_toy_unetd_0.json", "0", "0.5");
+  result("curve_toy_unetd_1.json", "1", "0.75");
+  result("curve_toy_torch_0.json", "0", "0.625");
+  REQUIRE(performance_table(folder.path(), "").code == 0);
+  const std::string text = read_file(page);
+  CHECK_THAT(text, Catch::Contains("| unetd (20 steps) | .500 | .750 | .625 ± .177 |"));
+  CHECK_THAT(text, Catch::Contains("| PyTorch (20 steps) | .625 | - | .625 |"));
+  CHECK_THAT(text, Catch::Contains("| unetd | .500 ± .000 | .750 ± .000 |"));
 }
 
 TEST_CASE("the change log speaks of this version", "[docs]") {

@@ -164,7 +164,10 @@ TEST_CASE("fixtures: concatenation, padding and cropping", "[ops]") {
 TEST_CASE("fixtures: losses", "[ops]") {
   register_kernels();
   for (const FixtureCase& f : fixture_cases("cross_entropy")) {
-    check(CrossEntropy{.logits = f.shape("logits"), .weighted = f.has("weights")}, f);
+    check(CrossEntropy{.logits = f.shape("logits"),
+                       .weighted = f.has("weights"),
+                       .smoothing = f.single("smoothing")},
+          f);
   }
   for (const FixtureCase& f : fixture_cases("bce_with_logits")) {
     check(BceWithLogits{.logits = f.shape("logits"), .weighted = f.has("pos_weight")}, f);
@@ -200,6 +203,15 @@ TEST_CASE("fixtures: classes and confusion matrix", "[ops]") {
                 },
                 {});
   }
+  for (const FixtureCase& f : fixture_cases("probability_counts")) {
+    const ProbabilityCounts problem{.values = f.shape("values"),
+                                    .threshold = f.single("threshold")};
+    check_types(problem, f, {DType::f32},
+                [&](const Signature& s) {
+                  return host_data(f, s, {}, {{"counts", "counts_before"}});
+                },
+                {});
+  }
 }
 
 namespace {
@@ -215,8 +227,14 @@ Tensor row(const Tensor& matrix, int64_t t) {
 
 OptimizerScalars scalars_of(const FixtureCase& f, int64_t t) {
   OptimizerScalars s{.learning_rate = f.single("lr")};
+  if (f.has_number("momentum")) s.momentum = f.single("momentum");
   if (!f.has_number("beta1")) return s;
-  s.bias_correction1 = static_cast<float>(1 - std::pow(f.single("beta1"), t));
+  s.momentum = f.single("beta1");
+  if (f.has("rates")) {  // one cycle
+    s.learning_rate = static_cast<float>(doubles(f.tensor("rates"))[static_cast<size_t>(t - 1)]);
+    s.momentum = static_cast<float>(doubles(f.tensor("momenta"))[static_cast<size_t>(t - 1)]);
+  }
+  s.bias_correction1 = static_cast<float>(1 - std::pow(s.momentum, t));
   s.bias_correction2_sqrt =
       static_cast<float>(std::sqrt(1 - std::pow(static_cast<double>(f.single("beta2")), t)));
   return s;
@@ -281,7 +299,6 @@ TEST_CASE("fixtures: fifty steps of each optimiser", "[ops]") {
     const float decay = f.single("weight_decay");
     if (f.name().starts_with("adam")) {
       check_optimizer(AdamW{.count = count,
-                            .beta1 = f.single("beta1"),
                             .beta2 = f.single("beta2"),
                             .eps = f.single("eps"),
                             .weight_decay = decay,
@@ -290,16 +307,16 @@ TEST_CASE("fixtures: fifty steps of each optimiser", "[ops]") {
                       f, false);
     } else if (f.name().starts_with("sgd")) {
       check_optimizer(Sgd{.count = count,
-                          .momentum = f.single("momentum"),
-                          .weight_decay = decay,
-                          .nesterov = f.integer("nesterov") != 0},
+                          .momentous = f.single("momentum") > 0,
+                          .nesterov = f.integer("nesterov") != 0,
+                          .weight_decay = decay},
                       f, true);
     } else {
       check_optimizer(RmsProp{.count = count,
                               .alpha = f.single("alpha"),
                               .eps = f.single("eps"),
-                              .momentum = f.single("momentum"),
-                              .weight_decay = decay},
+                              .weight_decay = decay,
+                              .momentous = f.single("momentum") > 0},
                       f, true);
     }
   }

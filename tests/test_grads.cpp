@@ -175,10 +175,14 @@ GradCase loss_case(const char* name, const Loss& loss, int64_t channels, bool we
   return c;
 }
 
-using PlainLoss = Value (*)(Graph&, Value, Value, Value, const LossOptions&, float);
-Loss plain(PlainLoss loss, float gamma = 0) {
+Loss entropy(const EntropyOptions& options) {
   return [=](Graph& g, Value logits, Value labels, Value weights) {
-    return loss(g, logits, labels, weights, {}, gamma);
+    return cross_entropy(g, logits, labels, weights, {}, options);
+  };
+}
+Loss bce(float gamma) {
+  return [=](Graph& g, Value logits, Value labels, Value weights) {
+    return bce_with_logits(g, logits, labels, weights, {}, gamma);
   };
 }
 Loss tversky(Activation activation) {
@@ -312,13 +316,14 @@ TEST_CASE("gradients of losses", "[grads]") {
   register_kernels();
   for (const bool weighted : {false, true}) {
     for (const int64_t channels : {4, 17}) {
-      check(loss_case("cross_entropy", plain(cross_entropy), channels, weighted));
-      check(loss_case("focal cross_entropy", plain(cross_entropy, 1.5F), channels, weighted));
+      check(loss_case("cross_entropy", entropy({}), channels, weighted));
+      check(loss_case("focal cross_entropy", entropy({.gamma = 1.5F}), channels, weighted));
+      check(loss_case("smoothed cross_entropy", entropy({.smoothing = 0.2F}), channels, weighted));
       check(loss_case("tversky_loss", tversky(Activation::softmax), channels, weighted));
     }
     for (const int64_t channels : {1, 4}) {
-      check(loss_case("bce_with_logits", plain(bce_with_logits), channels, weighted));
-      check(loss_case("focal bce_with_logits", plain(bce_with_logits, 2), channels, weighted));
+      check(loss_case("bce_with_logits", bce(0), channels, weighted));
+      check(loss_case("focal bce_with_logits", bce(2), channels, weighted));
       check(loss_case("tversky_loss by sigmoid", tversky(Activation::sigmoid), channels, weighted));
     }
   }

@@ -221,14 +221,18 @@ void check_views(Predictor& predictor, const Shape& shape, int views) {
   const auto found = classes.span<uint8_t>();
   const std::vector<uint8_t> best = best_of(mean, 0.5F);
   CHECK(std::ranges::equal(found, best));
-  ConfusionCounter counter(device, predictor.model().classes);
+  ScoreCounter counter(device, predictor.model().classes, 0.5);
   Confusion counted(2);
   for (int times = 0; times < 2; ++times) {
     predictor.count(image, labels, views, counter);
     counted.add(labels.span<uint8_t>(), found);
   }
-  CHECK(same_counts(counter.take(), counted));
-  CHECK(counter.take().total() == 0);
+  const Tallies tallies = counter.take();
+  CHECK(same_counts(tallies.confusion, counted));
+  int64_t pixels = 0;
+  for (const ProbabilityTally::Bin& bin : tallies.probabilities->bins) pixels += bin.pixels;
+  CHECK(pixels == counted.total());
+  CHECK(counter.take().confusion.total() == 0);
 }
 
 void check_views(DeviceType device, const Shape& shape, const std::vector<int>& views) {
@@ -300,11 +304,15 @@ TEST_CASE("the trainer counts every labelled pixel once", "[train]") {
     }
     CHECK(trainer.evaluate(random_image({images, 16, 16, 3}, 9), labels) > 0);
   }
-  const Confusion confusion = trainer.take_confusion();
+  const Tallies tallies = trainer.take_tallies();
+  const Confusion& confusion = tallies.confusion;
   for (int64_t k = 0; k < 2; ++k) {
     CHECK(confusion.count(k, 0) + confusion.count(k, 1) == labelled[k]);
   }
-  CHECK(trainer.take_confusion().total() == 0);
+  int64_t confident = 0;
+  for (const ProbabilityTally::Bin& bin : tallies.probabilities->bins) confident += bin.pixels;
+  CHECK(confident == labelled[0] + labelled[1]);
+  CHECK(trainer.take_tallies().confusion.total() == 0);
 }
 
 TEST_CASE("a network learns four images by heart", "[train]") {
@@ -347,6 +355,11 @@ TEST_CASE("a single output trains with overlap, but not with a softmax", "[train
   c.classes = 1;
   const Shape shape{1, 16, 16, 3};
   CHECK_THROWS_WITH(Trainer(config, c, shape, 1, {}), Catch::Contains("loss.type"));
+  Config both;
+  both.loss.focal_gamma = 2;
+  both.loss.label_smoothing = 0.1;
+  CHECK_THROWS_WITH(Trainer(both, small_config(false), shape, 1, {}),
+                    Catch::Contains("loss.label_smoothing"));
   config.loss.terms = {{Config::LossType::bce}, {Config::LossType::tversky, 0.5}};
   // Weights of the second term only, which do not matter where there is one.
   const std::vector<std::vector<float>> weights{{}, {3}};

@@ -243,9 +243,11 @@ TEMPLATE_TEST_CASE("NaN is no class, and in the matrix larger than nothing", "[o
     for (size_t k = 0; k < n; ++k) places.push_back(5 * n + k);
     check_nan<Classify, TestType>({.values = {1, 3, 4, c}, .dtype = dtype}, places);
     check_nan<ConfusionMatrix, TestType>({.values = {1, 3, 4, c}, .dtype = dtype}, places);
+    check_nan<ProbabilityCounts, TestType>({.values = {1, 3, 4, c}, .dtype = dtype}, places);
   }
   check_nan<Classify, TestType>({.values = {1, 3, 4, 1}, .dtype = dtype}, {2, 7});
   check_nan<ConfusionMatrix, TestType>({.values = {1, 3, 4, 1}, .dtype = dtype}, {2, 7});
+  check_nan<ProbabilityCounts, TestType>({.values = {1, 3, 4, 1}, .dtype = dtype}, {2, 7});
 }
 
 TEMPLATE_TEST_CASE("a cast rounds to nearest, ties to even", "[ops]", float, bf16, f16) {

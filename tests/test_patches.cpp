@@ -238,7 +238,8 @@ TEST_CASE("training on raw patches has the bits of training on what they become"
     for (const ParamSpec& spec : normal.params().specs()) {
       CHECK(same_bits(raw.params().read(spec.name), normal.params().read(spec.name)));
     }
-    const Confusion of_raw = raw.take_confusion(), of_normal = normal.take_confusion();
+    const Confusion of_raw = raw.take_tallies().confusion,
+                    of_normal = normal.take_tallies().confusion;
     for (int64_t i = 0; i < c.classes * c.classes; ++i) {
       CHECK(of_raw.count(i / c.classes, i % c.classes) ==
             of_normal.count(i / c.classes, i % c.classes));

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <iostream>
 #include <set>
 #include <sstream>
 #include <string>
@@ -120,15 +121,102 @@ TEST_CASE("a run that diverges ends with an error and its last good checkpoint",
   CHECK(std::filesystem::exists(run + "/last.ckpt"));
 }
 
-TEST_CASE("SIGTERM ends training with a checkpoint", "[programs]") {
+TEST_CASE("a signal ends training with a checkpoint", "[programs]") {
   const Workshop& w = workshop();
-  const std::string run = w.at("terminated");
+  const std::string signal = GENERATE("INT", "TERM", "USR1");
+  const std::string run = w.at("ended_by_" + signal);
   const ProgramResult result = run_program(
       "unetd-train --quiet --data " + w.store + " --out " + run + tiny +
       "--set training.steps=1000000 >/dev/null & pid=$!; for i in $(seq 3000); do [ -s " + run +
-      "/metrics.jsonl ] && break; sleep 0.01; done; kill -TERM $pid; wait $pid");
+      "/metrics.jsonl ] && break; sleep 0.01; done; kill -" + signal + " $pid; wait $pid");
   CHECK(result.code == 0);
   CHECK(std::filesystem::exists(run + "/last.ckpt"));
+}
+
+namespace {
+
+// A run of a few steps, and what its next steps must not take away.
+struct SavedRun {
+  static constexpr const char* settings =
+      "--set schedule.type=constant --set training.eval_every=2 --set training.steps=";
+  std::string folder, checkpoint;
+  explicit SavedRun(const std::string& name) : folder(name) {
+    REQUIRE(train(folder, str(settings, 2)).code == 0);
+    checkpoint = read_file(folder + "/last.ckpt");
+  }
+  // A resumption under `limits` has failed in one line and has left the run as it was.
+  void check_failed(const ProgramResult& result) const {
+    INFO(result.err);
+    CHECK(result.code == 1);
+    CHECK(result.complains(folder));
+    CHECK(read_file(folder + "/last.ckpt") == checkpoint);
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      INFO(entry.path());
+      CHECK(entry.path().string().find(".partial") == std::string::npos);
+    }
+  }
+  void check_goes_on() const {
+    const std::string alone = folder + "_alone";
+    REQUIRE(train(alone, str(settings, 6)).code == 0);
+    REQUIRE(train(folder, "--resume --set training.steps=6").code == 0);
+    CHECK(same_tensors(alone + "/last.ckpt", folder + "/last.ckpt"));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a checkpoint that cannot be written takes none away", "[programs]") {
+  const SavedRun run(workshop().at("no_room"));
+  // Files end at 32 KiB for this process, and writing on is an error instead of a signal.
+  run.check_failed(
+      run_command("trap '' XFSZ; ulimit -f 64; " UNETD_PROGRAM_DIR "/unetd-train --quiet --data " +
+                  workshop().store + " --out " + run.folder + " --resume --set training.steps=6"));
+  run.check_goes_on();
+}
+
+TEST_CASE("a disk that fills up during a run takes no checkpoint away", "[programs]") {
+  const std::string disk = workshop().at("disk");
+  std::filesystem::create_directories(disk);
+  if (run_command("mount -t tmpfs -o size=8m none " + disk).code != 0) {
+    std::cout << "skipped: a small disk for the test needs the right to mount one\n";
+    return;
+  }
+  struct Mounted {
+    std::string at;
+    ~Mounted() { run_command("umount " + at); }
+  } const mounted{disk};
+  const SavedRun run(disk + "/run");
+  run_command("dd if=/dev/zero of=" + disk + "/filler bs=4k");
+  run.check_failed(train(run.folder, "--resume --set training.steps=6"));
+  std::filesystem::remove(disk + "/filler");
+  run.check_goes_on();
+}
+
+TEST_CASE("epochs and evaluations may be cut short", "[programs]") {
+  const std::string run = workshop().at("short_epochs");
+  const ProgramResult result = run_program(
+      "unetd-train --data " + workshop().store + " --out " + run + tiny +
+      "--set training.epochs=3 --set training.steps_per_epoch=2 --set training.valid_batches=1");
+  REQUIRE(result.code == 0);
+  for (const char* line : {"Epoch: 3, train_loss: ", "EStop: 0/0", "union_over_inter_water: ",
+                           "Most probable class:", " patches/s, ", " MiB"}) {
+    INFO(line);
+    CHECK(result.err.find(line) != std::string::npos);
+  }
+  std::vector<int64_t> evaluated;
+  std::istringstream lines(read_file(run + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto entry = nlohmann::json::parse(line);
+    if (!entry.contains("valid")) continue;
+    evaluated.push_back(entry["step"]);
+    CHECK(entry["train_loss"] > 0);
+    int64_t pixels = 0;
+    for (const auto& row : entry["valid"]["confusion"])
+      for (const int64_t count : row) pixels += count;
+    CHECK(pixels > 0);
+    CHECK(pixels <= 2 * 32 * 32);
+  }
+  CHECK(evaluated == std::vector<int64_t>{2, 4, 6});
 }
 
 TEST_CASE("a run folder is not overwritten by accident", "[programs]") {

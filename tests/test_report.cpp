@@ -4,6 +4,7 @@
 #include "io/picture.h"
 #include "tests/support/workshop.h"
 #include "tools/report/chart.h"
+#include "tools/report/differences.h"
 #include "tools/report/html.h"
 #include "tools/report/samples.h"
 
@@ -166,10 +167,13 @@ std::map<std::string, float> expected_scalars(const nlohmann::json& line) {
   };
   add(line, "");
   if (!line.contains("valid")) return expected;
-  add(line["valid"], "valid/");
-  for (const auto& c : line["valid"]["classes"]) {
-    add(c, "valid/" + c["name"].get<std::string>() + "/");
-  }
+  const auto add_scores = [&](const nlohmann::json& object, const std::string& prefix) {
+    add(object, prefix);
+    for (const auto& c : object["classes"]) add(c, prefix + c["name"].get<std::string>() + "/");
+  };
+  add_scores(line["valid"], "valid/");
+  add_scores(line["valid"]["at_threshold"], "valid/at_threshold/");
+  add(line["valid"]["calibration"], "valid/calibration/");
   return expected;
 }
 
@@ -275,6 +279,13 @@ TEST_CASE("the report of a run shows what the run did", "[report][programs]") {
     CHECK_THAT(confusion, Contains(report::grouped(best["confusion"][c][c]) + " pixels"));
   }
 
+  CHECK_THAT(scores, Contains("its probability exceeds 0.5"));
+  const std::string calibration = section_of(page, "Calibration");
+  CHECK_THAT(calibration,
+             Contains("error: " + report::fixed(best["calibration"]["error"], 4) + "."));
+  CHECK(occurrences(calibration, "</svg>") == 1);
+  CHECK_THAT(page, Contains("best mean IoU<b>" + report::fixed(best["mean_iou"], 3)));
+
   const auto store = io::PatchStore::open(workshop().store);
   const std::string classes = section_of(page, "Classes of each split");
   for (const auto& split : store.schema().class_pixels) {
@@ -289,6 +300,19 @@ TEST_CASE("the report of a run shows what the run did", "[report][programs]") {
     CHECK_THAT(memory, Contains(text));
   }
   CHECK_THAT(section_of(page, "Configuration"), Contains("width: 4"));
+}
+
+TEST_CASE("the best of a run judged by its loss is a loss", "[report][programs]") {
+  const std::string run = workshop().at("judged_by_loss");
+  REQUIRE(
+      train(run, "--set training.steps=4 --set training.eval_every=2 --set training.best_by=loss")
+          .code == 0);
+  double least = INFINITY;
+  for (const nlohmann::json& line : metrics(run))
+    if (line.contains("valid")) least = std::min(least, line["valid_loss"].get<double>());
+  const std::string page = read_file(run + "/report.html");
+  CHECK_THAT(page, Contains("best validation loss<b>" + report::fixed(least, 4)));
+  CHECK_THAT(page, !Contains("best mean IoU"));
 }
 
 TEST_CASE("sample patches show image, truth, prediction and difference", "[report][programs]") {
@@ -338,15 +362,45 @@ TEST_CASE("unetd-eval writes the page of a split", "[report][programs]") {
   CHECK_THAT(section_of(text, "Scores"),
              Contains("<td>" + report::fixed(result["mean_iou"], 3) + "</td>"));
   CHECK(occurrences(section_of(text, "Sample patches"), "<img") > 0);
+  CHECK(occurrences(section_of(text, "Differences"), "<img") == 1);  // one scene
+  CHECK_THAT(section_of(text, "Differences"),
+             Contains(report::percent(1 - result["accuracy"].get<double>()) + " differ"));
+  CHECK_THAT(section_of(text, "Calibration"), Contains("</svg>"));
 
   const ProgramResult again = run_program(command);
   CHECK(again.code == 1);
   CHECK(again.complains("scores.html"));
+
+  const std::string scene_page = workshop().at("scene.html");
   const ProgramResult of_scene =
-      run_program("unetd-eval --quiet --model " + run_folder() + "/best.ckpt --scene " +
-                  workshop().scene + " --labels " + workshop().labels + " --report x.html");
-  CHECK(of_scene.code == 2);
-  CHECK(of_scene.complains("--report"));
+      run_program("unetd-eval --quiet --json --model " + run_folder() + "/best.ckpt --scene " +
+                  workshop().scene + " --labels " + workshop().labels + " --report " + scene_page);
+  REQUIRE(of_scene.code == 0);
+  const std::string scene_text = read_file(scene_page);
+  check_self_contained(scene_text);
+  const double accuracy = nlohmann::json::parse(of_scene.out)["accuracy"];
+  CHECK_THAT(section_of(scene_text, "Differences"),
+             Contains("scene.tif: " + report::percent(1 - accuracy) + " differ"));
+}
+
+TEST_CASE("a map of differences has one square for many pixels", "[report]") {
+  const io::Window area{100, 50, 2000, 10};
+  report::DifferenceMap map(area);
+  const std::vector<uint8_t> truth{0, 1, 1, 255}, found{0, 0, 1, 1};
+  map.add({100, 50, 2, 2}, truth, found);
+  map.add({2098, 59, 4, 1}, truth, found);  // half of it beyond the area
+  CHECK(map.differing() == Approx(2. / 5));
+  const Tensor picture = map.picture();
+  CHECK(picture.shape() == Shape{1, 4, 667, 4});  // squares of 3 x 3
+  const auto pixel = [&](int64_t y, int64_t x) {
+    return picture.span<uint8_t>().subspan(static_cast<size_t>((y * 667 + x) * 4), 4);
+  };
+  const auto& [agree, differ] = io::difference_colors;
+  for (size_t c = 0; c < 3; ++c)
+    CHECK(pixel(0, 0)[c] == std::lround(agree[c] + (differ[c] - agree[c]) / 3.));
+  CHECK(pixel(0, 0)[3] == 255);
+  CHECK(pixel(0, 1)[3] == 0);
+  CHECK(pixel(3, 666)[3] == 255);
 }
 
 TEST_CASE("a browser shows the report without complaint", "[report][programs]") {
@@ -354,17 +408,19 @@ TEST_CASE("a browser shows the report without complaint", "[report][programs]") 
     std::cout << "skipped: there is no chromium\n";
     return;
   }
-  const ProgramResult shown = run_command(
-      "timeout 120 chromium --headless --no-sandbox --disable-gpu --enable-logging=stderr "
-      "--user-data-dir=" +
-      workshop().at("browser") + " --window-size=390,844 --dump-dom file://" + run_folder() +
-      "/report.html");
-  REQUIRE(shown.code == 0);
-  // What the page itself gives rise to is logged with its source as "CONSOLE".
-  INFO(shown.err);
-  CHECK(shown.err.find("CONSOLE") == std::string::npos);
-  CHECK(occurrences(shown.out, "<section") == 8);
-  CHECK(occurrences(shown.out, "</svg>") == 5);
+  for (const char* size : {"390,844", "1280,900"}) {
+    const ProgramResult shown = run_command(
+        "timeout 120 chromium --headless --no-sandbox --disable-gpu --enable-logging=stderr "
+        "--user-data-dir=" +
+        workshop().at("browser") + " --window-size=" + size + " --dump-dom file://" + run_folder() +
+        "/report.html");
+    REQUIRE(shown.code == 0);
+    // What the page itself gives rise to is logged with its source as "CONSOLE".
+    INFO(shown.err);
+    CHECK(shown.err.find("CONSOLE") == std::string::npos);
+    CHECK(occurrences(shown.out, "<section") == 9);
+    CHECK(occurrences(shown.out, "</svg>") == 6);
+  }
 }
 
 // --- the pieces ----------------------------------------------------------------------------------

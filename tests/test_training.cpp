@@ -4,6 +4,8 @@
 #include "tests/support/compare.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/random.h"
+#include "tests/support/temp_folder.h"
+#include "unet/checkpoint.h"
 #include "unet/schedule.h"
 #include "unet/trainer.h"
 
@@ -63,7 +65,7 @@ TEST_CASE("learning rates are PyTorch's", "[train]") {
   for (const FixtureCase& f : fixture_cases("schedules")) {
     INFO(f.name());
     Config config;
-    config.optimizer.lr = 0.1;
+    config.optimizer = {.type = Config::OptimizerType::sgd, .lr = 0.1, .momentum = 0.7};
     const auto set = [&](double& setting, const char* name) {
       if (f.has_number(name)) setting = f.number(name);
     };
@@ -75,6 +77,8 @@ TEST_CASE("learning rates are PyTorch's", "[train]") {
     set(s.rise, "rise");
     set(s.div_factor, "div_factor");
     set(s.final_div_factor, "final_div_factor");
+    set(s.low_momentum, "low_momentum");
+    set(s.high_momentum, "high_momentum");
     if (f.has_number("step_every")) s.step_every = f.integer("step_every");
     if (f.has_number("patience")) s.patience = f.integer("patience");
     if (f.has_number("falling") && f.integer("falling") != 0)
@@ -86,11 +90,14 @@ TEST_CASE("learning rates are PyTorch's", "[train]") {
     const std::vector<double> rates = doubles(f.tensor("rates"));
     const std::vector<double> scores =
         f.has("scores") ? doubles(f.tensor("scores")) : std::vector<double>();
+    const std::vector<double> momenta =
+        f.has("momenta") ? doubles(f.tensor("momenta")) : std::vector<double>(rates.size(), 0.7);
     Plateau plateau;
     for (size_t i = 0; i < rates.size(); ++i) {
       INFO("step " << i);
       const auto step = static_cast<int64_t>(i), steps = std::ssize(rates);
       CHECK(plateau.factor * learning_rate(config, step, steps) == Approx(rates[i]).epsilon(1e-10));
+      CHECK(momentum(config, step, steps) == Approx(momenta[i]).epsilon(1e-10));
       if (!scores.empty()) plateau.judge(config, scores[i]);
     }
     if (!scores.empty()) CHECK(plateau.factor < 1);
@@ -168,6 +175,55 @@ TEST_CASE("settings of another optimiser are refused by name", "[train]") {
   refused({.type = Type::adamw, .nesterov = true}, "optimizer.nesterov");
   refused({.type = Type::rmsprop, .amsgrad = true}, "optimizer.amsgrad");
   refused({.type = Type::adam, .momentum = 0.9}, "optimizer.momentum");
+}
+
+TEST_CASE("one cycle gives momentum to an optimiser without", "[train]") {
+  register_kernels();
+  const Sample sample(7);
+  Config config;
+  config.schedule.type = Config::Schedule::one_cycle;
+  config.optimizer = {.type = Config::OptimizerType::sgd, .lr = 0.1, .nesterov = true};
+  Trainer with(config, network, shape, 10, {});
+  CHECK(with.optimizer().m);
+  CHECK(std::isfinite(with.train(sample.image, sample.labels).loss));
+  config.optimizer.nesterov = false;
+  config.schedule.cycle_momentum = false;
+  CHECK_FALSE(Trainer(config, network, shape, 10, {}).optimizer().m);
+}
+
+TEST_CASE("precision changes at a step, also of a resumed run", "[train][simt]") {
+  register_kernels();
+  const Sample sample(8);
+  for (const DType precision : {DType::bf16, DType::f16}) {
+    for (const int64_t batches : {1, 2}) {
+      INFO(name_of(precision) << ", batches a step: " << batches);
+      Config config = constant_rate();
+      config.runtime.device = "simt";
+      config.training.accumulate = batches;
+      UNetConfig mixed = network;
+      mixed.compute = precision;
+      const Course course{10, 2};
+      const auto step = [&](Trainer& trainer) {
+        for (int64_t i = 1; i < batches; ++i) trainer.accumulate(sample.image, sample.labels);
+        trainer.train(sample.image, sample.labels);
+      };
+      Trainer plain(config, network, shape, 10, {}), changing(config, mixed, shape, course, {}),
+          resumed(config, mixed, shape, course, {});
+      for (int i = 0; i < 2; ++i) step(plain), step(changing);
+      CHECK(values_of(changing, first_filter) == values_of(plain, first_filter));
+      CHECK(changing.model().compute == precision);
+
+      const TempFolder folder;
+      save_checkpoint(folder / "at.ckpt", changing, {}, false);
+      CHECK(resumed.model().compute == DType::f32);
+      Checkpoint(folder / "at.ckpt").restore(resumed);
+      CHECK(resumed.model().compute == precision);
+      step(plain), step(changing), step(resumed);
+      CHECK(values_of(changing, first_filter) != values_of(plain, first_filter));
+      CHECK(values_of(changing, first_filter) == values_of(resumed, first_filter));
+      CHECK(std::isfinite(changing.evaluate(sample.image, sample.labels)));
+    }
+  }
 }
 
 TEST_CASE("a batch that is not finite changes nothing, and its node is named", "[train]") {

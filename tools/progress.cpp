@@ -41,6 +41,7 @@ void watch_signals() {
   static const bool installed = [] {
     std::signal(SIGINT, on_signal);
     std::signal(SIGTERM, on_signal);
+    std::signal(SIGUSR1, on_signal);
     return true;
   }();
   static_cast<void>(installed);

@@ -14,8 +14,9 @@ enum class Verbosity : uint8_t { quiet, normal, verbose };
 // Names the program in every line and sends the library's log here.
 void open_log(const std::string& program, Verbosity verbosity);
 
-// Has SIGINT or SIGTERM arrived? The first call starts the watching; from then on the program ends
-// cleanly by itself at the next good moment. A second signal ends it at once.
+// Has SIGINT, SIGTERM or SIGUSR1 (which batch systems send ahead of time) arrived? The first call
+// starts the watching; from then on the program ends cleanly by itself at the next good moment. A
+// second signal ends it at once.
 bool interrupted();
 
 // The progress of one task. One at a time; update() may be called from any thread and is cheap.
@@ -27,7 +28,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `done` units are done; `note` is shown behind them. Throws Error after SIGINT or SIGTERM, so
+  // `done` units are done; `note` is shown behind them. Throws Error after such a signal, so
   // that half-written files are removed, unless the program asks interrupted() itself.
   void update(int64_t done, const std::string& note = "");
 

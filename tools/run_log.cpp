@@ -74,8 +74,12 @@ void RunLog::train(int64_t step, const StepResult& r) {
           {"grad_norm", r.grad_norm}});
 }
 
-void RunLog::valid(int64_t step, double loss, const Scores& scores, const Confusion& confusion) {
-  append({{"step", step}, {"valid_loss", loss}, {"valid", to_json(scores, confusion, classes_)}});
+void RunLog::valid(int64_t step, const Losses& losses, const Tallies& tallies) {
+  nlohmann::ordered_json line{{"step", step}};
+  if (losses.train) line["train_loss"] = *losses.train;
+  line["valid_loss"] = losses.valid;
+  line["valid"] = to_json(tallies, classes_);
+  append(line);
 }
 
 std::string RunLog::text() const { return read_file(file()); }

@@ -28,8 +28,13 @@ class RunLog {
   void resume(int64_t step);
 
   void train(int64_t step, const StepResult& result);
-  // `loss`: mean over the valid pixels of the split.
-  void valid(int64_t step, double loss, const Scores& scores, const Confusion& confusion);
+  // Means: of the training steps since the last evaluation, where there were any, and over the
+  // valid pixels of the split.
+  struct Losses {
+    std::optional<double> train;
+    double valid = 0;
+  };
+  void valid(int64_t step, const Losses& losses, const Tallies& tallies);
 
   // The text of metrics.jsonl.
   std::string text() const;

@@ -16,29 +16,52 @@ nlohmann::ordered_json number(double x) {
   return x;
 }
 
+nlohmann::ordered_json classes_json(const std::vector<ClassScores>& scores,
+                                    const std::vector<io::ClassInfo>& classes) {
+  auto out = nlohmann::ordered_json::array();
+  for (size_t i = 0; i < classes.size(); ++i) {
+    const ClassScores& c = scores.at(i);
+    out.push_back({{"name", classes[i].name},
+                   {"pixels", c.pixels},
+                   {"accuracy", number(c.accuracy)},
+                   {"iou", number(c.iou)},
+                   {"dice", number(c.dice)},
+                   {"precision", number(c.precision)},
+                   {"recall", number(c.recall)}});
+  }
+  return out;
+}
+
+nlohmann::ordered_json calibration_json(const ProbabilityTally& tally) {
+  auto bins = nlohmann::ordered_json::array();
+  for (const ProbabilityTally::Bin& bin : tally.bins) {
+    const auto pixels = static_cast<double>(bin.pixels);
+    bins.push_back({{"confidence", number(bin.confidence / pixels)},
+                    {"accuracy", number(static_cast<double>(bin.right) / pixels)},
+                    {"pixels", bin.pixels}});
+  }
+  return {{"error", number(calibration_error(tally))}, {"bins", bins}};
+}
+
 }  // namespace
 
-nlohmann::ordered_json to_json(const Scores& s, const Confusion& confusion,
-                               const std::vector<io::ClassInfo>& classes) {
-  nlohmann::ordered_json out{{"accuracy", number(s.accuracy)},
-                             {"mean_iou", number(s.mean_iou)},
-                             {"mean_dice", number(s.mean_dice)},
-                             {"mean_precision", number(s.mean_precision)},
-                             {"mean_recall", number(s.mean_recall)}};
-  for (size_t i = 0; i < classes.size(); ++i) {
-    const ClassScores& c = s.classes[i];
-    out["classes"].push_back({{"name", classes[i].name},
-                              {"pixels", c.pixels},
-                              {"accuracy", number(c.accuracy)},
-                              {"iou", number(c.iou)},
-                              {"dice", number(c.dice)},
-                              {"precision", number(c.precision)},
-                              {"recall", number(c.recall)}});
-  }
+nlohmann::ordered_json to_json(const Tallies& tallies, const std::vector<io::ClassInfo>& classes) {
+  const Confusion& confusion = tallies.confusion;
+  const Scores s = scores(confusion);
+  nlohmann::ordered_json out{
+      {"accuracy", number(s.accuracy)},       {"mean_iou", number(s.mean_iou)},
+      {"mean_dice", number(s.mean_dice)},     {"mean_precision", number(s.mean_precision)},
+      {"mean_recall", number(s.mean_recall)}, {"classes", classes_json(s.classes, classes)}};
   for (int64_t t = 0; t < confusion.classes(); ++t) {
     auto row = nlohmann::ordered_json::array();
     for (int64_t p = 0; p < confusion.classes(); ++p) row.push_back(confusion.count(t, p));
     out["confusion"].push_back(row);
+  }
+  if (const auto& tally = tallies.probabilities) {
+    out["at_threshold"] = {
+        {"threshold", tally->threshold},
+        {"classes", classes_json(scores_at_threshold(*tally, confusion), classes)}};
+    out["calibration"] = calibration_json(*tally);
   }
   return out;
 }

@@ -12,9 +12,11 @@
 namespace unetd {
 
 // {"accuracy", "mean_iou", ..., "classes": [{"name", "iou", ...}], "confusion": [[...]]}; a score
-// that is not defined (the class occurs nowhere) is null.
-nlohmann::ordered_json to_json(const Scores& scores, const Confusion& confusion,
-                               const std::vector<io::ClassInfo>& classes);
+// that is not defined (the class occurs nowhere) is null. Where probabilities were seen, too, also
+// {"at_threshold": {"threshold", "classes": [...]},
+//  "calibration": {"error", "bins": [{"confidence", "accuracy", "pixels"}]}} with means of each
+//  bin.
+nlohmann::ordered_json to_json(const Tallies& tallies, const std::vector<io::ClassInfo>& classes);
 
 // A table for people: one row a class, then the means.
 std::string to_table(const Scores& scores, const std::vector<io::ClassInfo>& classes);

@@ -14,6 +14,7 @@
 #include "unet/runtime.h"
 
 #include <iostream>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -29,7 +30,10 @@ cli::Spec spec() {
       .description =
           "Scores a model on a split of a patch store, or on a whole scene with a label raster. "
           "One confusion matrix is summed over all pixels; from it come IoU, Dice, precision, "
-          "recall and accuracy of each class and their means. Pixels labelled 255 are left out.",
+          "recall and accuracy of each class and their means. Pixels labelled 255 are left out. Of "
+          "a "
+          "store the classes are also scored each by itself, where their probability exceeds "
+          "metrics.threshold, and the probabilities against how often they hold (calibration).",
       .flags = {{.name = "--model", .value = "FILE", .help = "checkpoint", .required = true},
                 {.name = "--data", .value = "STORE", .help = "patch store"},
                 {.name = "--split",
@@ -50,11 +54,13 @@ cli::Spec spec() {
                  .help = "write where a scene's map and labels agree (0) and differ (1)"},
                 {.name = "--report",
                  .value = "HTML",
-                 .help = "write a page with the scores of a store, its classes and sample patches"},
+                 .help =
+                     "write a page with the scores, a picture of the differences in each scene, "
+                     "and, of a store, its classes and sample patches"},
                 cli::key_flag("--tile", "inference.tile"),
                 cli::key_flag("--stitch", "inference.stitch"),
                 cli::key_flag("--tta", "inference.tta")},
-      .groups = {"inference", "runtime"},
+      .groups = {"metrics", "inference", "runtime"},
       .json = true,
       .overwrite = true,
       .examples =
@@ -64,44 +70,51 @@ cli::Spec spec() {
   return spec;
 }
 
-// The page of --report.
+// The page of --report for a split of a store: another pass over its patches, for the differences.
 void write_page(const Args& args, const ModelFile& model, const io::PatchStore& store,
-                Predictor& predictor, const Confusion& confusion) {
+                Predictor& predictor, const Tallies& tallies) {
   const int views = views_of(model.config.inference.tta);
-  const std::vector<int64_t> patches =
-      report::choose_patches(store, io::parse_split(args.text("--split")));
-  const auto result = to_json(scores(confusion), confusion, store.schema().classes);
+  const io::Split split = io::parse_split(args.text("--split"));
+  const auto result = to_json(tallies, model.classes);
   const std::vector<BandConstants> constants = model.normalisation.constants();
-  report::write_report(args.path("--report"),
-                       {.model = args.text("--model"),
-                        .store = args.text("--data"),
-                        .split = args.text("--split"),
-                        .scores = result,
-                        .config = to_yaml(model.config),
-                        .data = store.schema(),
-                        .samples = report::draw_samples(store, patches, [&](const io::Raster& p) {
-                          return predictor.classes({p.image, p.valid, constants}, views);
-                        })});
+  const auto predict = [&](const io::Raster& p) {
+    return predictor.classes({p.image, p.valid, constants}, views);
+  };
+  cli::Progress progress("comparing", std::ssize(store.indices(split)), "patches");
+  report::write_report(
+      args.path("--report"),
+      {.model = args.text("--model"),
+       .data = args.text("--split") + " split of " + args.text("--data"),
+       .scores = result,
+       .config = to_yaml(model.config),
+       .classes = model.classes,
+       .store = &store.schema(),
+       .differences = report::scene_differences(store, split, predict,
+                                                [&](int64_t done) { progress.update(done); }),
+       .samples = report::draw_samples(store, report::choose_patches(store, split), predict)});
 }
 
-Confusion score_store(const Args& args, const ModelFile& model) {
+Tallies score_store(const Args& args, const ModelFile& model) {
   const io::PatchStore store = io::PatchStore::open(args.path("--data"));
   check_store(model, store.schema(), args.text("--data"));
   io::LoaderOptions options = io::LoaderOptions::evaluation(model.config.training.batch);
   io::Loader loader(store, io::parse_split(args.text("--split")), options);
   const std::vector<BandConstants> constants = model.normalisation.constants();
   Predictor predictor(model.params, model.unet, session_options(model.config), model.independent());
-  ConfusionCounter counter(open_device(model.config.runtime.device), model.unet.classes);
-  cli::Progress progress("scoring", loader.batches_per_epoch(), "batches");
-  for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {
-    const io::Batch batch = loader.next();
-    predictor.count({batch.image, batch.valid, constants}, batch.label,
-                    views_of(model.config.inference.tta), counter);
-    progress.update(i + 1);
+  ScoreCounter counter(open_device(model.config.runtime.device), model.unet.classes,
+                       model.config.metrics.threshold);
+  {
+    cli::Progress progress("scoring", loader.batches_per_epoch(), "batches");
+    for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {
+      const io::Batch batch = loader.next();
+      predictor.count({batch.image, batch.valid, constants}, batch.label,
+                      views_of(model.config.inference.tta), counter);
+      progress.update(i + 1);
+    }
   }
-  const Confusion confusion = counter.take();
-  if (args.has("--report")) write_page(args, model, store, predictor, confusion);
-  return confusion;
+  Tallies tallies = counter.take();
+  if (args.has("--report")) write_page(args, model, store, predictor, tallies);
+  return tallies;
 }
 
 // Copies the part of the label raster that a window covers.
@@ -132,7 +145,7 @@ io::ClassMap class_map(const Args& args, const ModelFile& model) {
   return map;
 }
 
-Confusion score_scene(const Args& args, const ModelFile& model) {
+Tallies score_scene(const Args& args, const ModelFile& model) {
   const io::Scene scene = open_scene(args.path("--scene"), model);
   const Tensor labels = io::make_labels(args.path("--labels"), args.path("--scene"), model.scene,
                                         scene.grid(), class_map(args, model));
@@ -144,6 +157,7 @@ Confusion score_scene(const Args& args, const ModelFile& model) {
     difference.emplace(args.path("--difference"), scene.grid(), options);
   }
   Confusion confusion(static_cast<int64_t>(model.classes.size()));
+  report::DifferenceMap overview(scene.grid().whole());
   SceneMapper mapper(model, Outputs::classes);
   std::optional<cli::Progress> progress;
   mapper.map(
@@ -158,6 +172,7 @@ Confusion score_scene(const Args& args, const ModelFile& model) {
           map.span<uint8_t>()[i] = truth[i] == predicted[i] ? 0 : 1;
         }
         confusion.add(truth, predicted);
+        if (args.has("--report")) overview.add(window, truth, predicted);
         if (difference) difference->write(window, map, scored);
       },
       [&](int64_t done, int64_t total) {
@@ -165,13 +180,23 @@ Confusion score_scene(const Args& args, const ModelFile& model) {
         progress->update(done);
       });
   if (difference) difference->finish();
-  return confusion;
+  Tallies tallies{std::move(confusion), {}};
+  if (args.has("--report")) {
+    const auto result = to_json(tallies, model.classes);
+    report::write_report(args.path("--report"),
+                         {.model = args.text("--model"),
+                          .data = args.text("--scene") + ", labels " + args.text("--labels"),
+                          .scores = result,
+                          .config = to_yaml(model.config),
+                          .classes = model.classes,
+                          .differences = {{args.path("--scene").filename().string(), overview}}});
+  }
+  return tallies;
 }
 
 void eval(const Args& args) {
   const bool store = args.has("--data"), scene = args.has("--scene") && args.has("--labels");
   if (store == scene) throw UsageError("give either --data, or --scene with --labels");
-  if (scene && args.has("--report")) throw UsageError("--report needs a store: give --data");
   if (store && args.has("--difference"))
     throw UsageError("--difference needs --scene and --labels");
   if (const auto page = args.path("--report");
@@ -185,12 +210,11 @@ void eval(const Args& args) {
   if (model.config.runtime.threads > 0) {
     set_thread_count(static_cast<int>(model.config.runtime.threads));
   }
-  const Confusion confusion = store ? score_store(args, model) : score_scene(args, model);
-  const Scores result = scores(confusion);
+  const Tallies tallies = store ? score_store(args, model) : score_scene(args, model);
   if (args.json()) {
-    std::cout << to_json(result, confusion, model.classes).dump(1) << '\n';
+    std::cout << to_json(tallies, model.classes).dump(1) << '\n';
   } else {
-    std::cout << to_table(result, model.classes);
+    std::cout << to_table(scores(tallies.confusion), model.classes);
   }
 }
 

@@ -5,11 +5,12 @@
 #include "io/loader.h"
 #include "kernels/register.h"
 #include "tools/cli.h"
+#include "tools/epoch_text.h"
+#include "tools/loss_weights.h"
 #include "tools/model_file.h"
 #include "tools/report/report.h"
 #include "tools/run_log.h"
 #include "unet/checkpoint.h"
-#include "unet/loss.h"
 #include "unet/predictor.h"
 #include "unet/runtime.h"
 #include "unet/schedule.h"
@@ -17,9 +18,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <iostream>
-#include <numeric>
 #include <optional>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -39,8 +41,9 @@ cli::Spec spec() {
           "events.out.tfevents.* with the "
           "scalars of metrics.jsonl, and report.html: curves, scores, confusion matrix, sample "
           "patches, timings, memory and settings on one page that needs no network.\n\n"
-          "SIGINT or SIGTERM ends training after the step in progress; --resume goes on from "
-          "last.ckpt, with the same bits as a run that was never interrupted.",
+          "SIGINT, SIGTERM or SIGUSR1 ends training after the step in progress; --resume goes on "
+          "from last.ckpt, with the same bits as a run that was never interrupted. tools/slurm has "
+          "job scripts that make use of that.",
       .flags =
           {{.name = "--data", .value = "STORE", .help = "patch store", .required = true},
            {.name = "--out", .value = "FOLDER", .help = "run folder", .required = true},
@@ -53,70 +56,11 @@ cli::Spec spec() {
             .help = "start from the parameters of a checkpoint, a safetensors file or a state dict "
                     "of PyTorch (.pth), with its width, depth and kind of up-sampling"}},
       .groups = {"model", "training", "loss", "optimizer", "schedule", "augmentation",
-                 "normalisation", "data", "runtime"},
+                 "normalisation", "data", "metrics", "runtime"},
       .overwrite = true,
       .examples =
           "unetd-train --data store --out run --set training.epochs=20\n"
           "unetd-train --data store --out run --resume\n"};
-}
-
-// Negative pixels over positive ones of each class, or the root of that; 1 for a class without any.
-// The positive class of a lone output is the second. `pixels` ends with the ignored ones.
-std::vector<float> positive_weights(const std::vector<int64_t>& pixels, Config::Weighting kind,
-                                    int64_t outputs) {
-  const double all = std::accumulate(pixels.begin(), pixels.end() - 1, 0.0);
-  const int64_t first = outputs == 1 && pixels.size() > 2 ? 1 : 0;
-  std::vector<float> weights;
-  for (int64_t c = 0; c < outputs; ++c) {
-    const auto count = static_cast<double>(pixels[static_cast<size_t>(c + first)]);
-    const double ratio = count > 0 ? (all - count) / count : 1;
-    const bool root = kind == Config::Weighting::inverse_sqrt;
-    weights.push_back(static_cast<float>(root ? std::sqrt(ratio) : ratio));
-  }
-  return weights;
-}
-
-// One factor a class for a term of the loss, from the configuration and the class counts of the
-// train split.
-std::vector<float> class_weights(const TermWeights& term, double beta,
-                                 const io::StoreSchema& schema, int64_t outputs) {
-  const Config::Weights& wanted = term.weights;
-  if (wanted.kind == Config::Weighting::none) return {};
-  if (wanted.kind == Config::Weighting::list) {
-    if (static_cast<int64_t>(wanted.values.size()) != outputs) {
-      throw UsageError(str(term.key, " has ", wanted.values.size(), " values, the network ",
-                           outputs, " outputs"));
-    }
-    return {wanted.values.begin(), wanted.values.end()};
-  }
-  const std::vector<int64_t>& pixels = schema.class_pixels[static_cast<size_t>(io::Split::train)];
-  if (term.of_positives) return positive_weights(pixels, wanted.kind, outputs);
-  std::vector<float> weights;
-  double sum = 0, present = 0;
-  for (int64_t c = 0; c < outputs; ++c) {
-    const auto count = static_cast<double>(pixels[static_cast<size_t>(c)]);
-    // A class without a pixel has no loss to weigh.
-    double weight = count > 0 ? 1 / count : 0;
-    if (wanted.kind == Config::Weighting::inverse_sqrt) weight = std::sqrt(weight);
-    if (wanted.kind == Config::Weighting::effective_number && count > 0) {
-      // Cui et al., 2019. Pixels count by the thousand: neighbours are hardly separate samples.
-      weight = (1 - beta) / (1 - std::pow(beta, count / 1000));
-    }
-    weights.push_back(static_cast<float>(weight));
-    sum += weight;
-    present += count > 0 ? 1 : 0;
-  }
-  for (float& w : weights) w = static_cast<float>(w * present / sum);
-  return weights;
-}
-
-std::vector<std::vector<float>> loss_weights(const Config::Loss& loss,
-                                             const io::StoreSchema& schema, int64_t outputs) {
-  std::vector<std::vector<float>> all;
-  for (const Config::LossTerm& term : loss.terms) {
-    all.push_back(class_weights(weights_of(loss, term.type), loss.effective_beta, schema, outputs));
-  }
-  return all;
 }
 
 io::LoaderOptions loader_options(const Config& c) {
@@ -158,12 +102,14 @@ class Run {
         training_(store, io::Split::train, loader_options(config)),
         steps_(config.training.steps > 0 ? config.training.steps
                                          : config.training.epochs * steps_per_epoch()),
-        trainer_(config, model_, batch_shape(), steps_,
+        trainer_(config, model_, batch_shape(), {steps_, f32_steps()},
                  loss_weights(config.loss, schema_, model_.classes), schema_.dtype),
         log_(folder_, schema_.classes) {
     if (!store.indices(io::Split::valid).empty()) {
       io::LoaderOptions options = io::LoaderOptions::evaluation(config.training.batch);
       options.threads = static_cast<int>(config.data.threads);
+      // A part of the split must not be one end of the scene.
+      options.shuffle = config.training.valid_batches > 0;
       validation_.emplace(store, io::Split::valid, options);
     }
   }
@@ -189,7 +135,10 @@ class Run {
     plateau_.factor = plateau["factor"];
     trainer_.set_rate_factor(plateau_.factor);
     elapsed_before_ = state["seconds"];
-    log_.resume(trainer_.step());
+    if (state.contains("epoch_loss"))  // checkpoints of version 0.1.0 have none
+      epoch_loss_ = {state["epoch_loss"]["sum"], state["epoch_loss"]["steps"]};
+    first_step_ = trainer_.step();
+    log_.resume(first_step_);
     log_info("going on from step ", trainer_.step(), " of ", steps_);
   }
 
@@ -205,9 +154,11 @@ class Run {
       const StepResult result = train_step();
       const int64_t step = trainer_.step();
       if (step % t.log_every == 0) log_.train(step, result);
-      progress.update(step, str("loss ", result.loss));
+      if (!result.skipped) epoch_loss_.add(result.loss);
+      const std::string reached = status(result);
+      progress.update(step, reached);
       const bool evaluated = validation_ && (step % eval_every == 0 || step == steps_);
-      if (evaluated) evaluate(progress);
+      if (evaluated) evaluate(progress, reached);
       if (t.save_every > 0 ? step % t.save_every == 0 : step % eval_every == 0) save("last", true);
     }
     save("last", true);
@@ -244,6 +195,8 @@ class Run {
   StepResult train_step() {
     constexpr int64_t profile_every = 16, warm_up = 2;
     const bool profiled = trainer_.step() % profile_every == warm_up;
+    if (const Session* now = &trainer_.session(); now != std::exchange(profiled_, now))
+      profiled_steps_ = 0;  // of another one
     trainer_.session().set_profiling(profiled);
     profiled_steps_ += profiled ? 1 : 0;
     for (int64_t i = 1; i < config_.training.accumulate; ++i) {
@@ -289,7 +242,25 @@ class Run {
   }
 
   int64_t steps_per_epoch() const {
-    return std::max<int64_t>(1, training_.batches_per_epoch() / config_.training.accumulate);
+    const int64_t all = training_.batches_per_epoch() / config_.training.accumulate;
+    const int64_t most = config_.training.steps_per_epoch;
+    return std::max<int64_t>(1, most > 0 ? std::min(most, all) : all);
+  }
+  int64_t f32_steps() const {
+    if (config_.runtime.precision == Config::Precision::f32) return 0;
+    return (config_.runtime.precision_from - 1) * steps_per_epoch();
+  }
+
+  // "loss 0.123, rate 1e-03, 45.6 patches/s, 789 MiB", for the progress.
+  std::string status(const StepResult& result) const {
+    const int64_t patches =
+        (trainer_.step() - first_step_) * config_.training.accumulate * config_.training.batch;
+    const double seconds = stages_.steps + stages_.waiting;
+    char text[120];
+    std::snprintf(text, sizeof text, "loss %.4g, learning rate %.3g, %.1f patches/s, %zu MiB",
+                  result.loss, result.learning_rate, static_cast<double>(patches) / seconds,
+                  report::process_peak() >> 20);
+    return text;
   }
 
   Shape batch_shape() const {
@@ -314,7 +285,8 @@ class Run {
   double score_validation() {
     double loss = 0, pixels = 0;
     validation_->restore({});
-    for (int64_t i = 0; i < validation_->batches_per_epoch(); ++i) {
+    const int64_t all = validation_->batches_per_epoch(), most = config_.training.valid_batches;
+    for (int64_t i = 0; i < (most > 0 ? std::min(most, all) : all); ++i) {
       const io::Batch batch = validation_->next();
       const auto labels = batch.label.span<uint8_t>();
       const auto valid = static_cast<double>(
@@ -325,18 +297,24 @@ class Run {
     return loss / std::max(pixels, 1.0);
   }
 
-  void evaluate(cli::Progress& progress) {
+  void evaluate(cli::Progress& progress, const std::string& reached) {
     double loss = 0;
     stages_.validation += seconds_of([&] { loss = score_validation(); });
-    const Confusion confusion = trainer_.take_confusion();
-    const Scores result = scores(confusion);
-    log_.valid(trainer_.step(), loss, result, confusion);
-    progress.update(trainer_.step(), str("valid mean IoU ", result.mean_iou));
+    const Tallies tallies = trainer_.take_tallies();
+    const double mean_iou = scores(tallies.confusion).mean_iou;
+    const std::optional<double> train_loss = std::exchange(epoch_loss_, {}).mean();
+    log_.valid(trainer_.step(), {train_loss, loss}, tallies);
+    progress.update(trainer_.step(), str(reached, ", valid mean IoU ", mean_iou));
     const Config::Judge by = config_.training.best_by;
-    const double score = by == Config::Judge::loss ? loss : result.mean_iou;
+    const double score = by == Config::Judge::loss ? loss : mean_iou;
     follow_plateau(score);
-    ++waited_;
-    if (best_ && !better(by, score, *best_)) {
+    const bool improved = !best_ || better(by, score, *best_);
+    waited_ = improved ? 0 : waited_ + 1;
+    const double epochs =
+        static_cast<double>(trainer_.step()) / static_cast<double>(steps_per_epoch());
+    log_info(epoch_text({epochs, train_loss, loss, waited_, config_.training.patience}, tallies,
+                        schema_.classes));
+    if (!improved) {
       if (config_.training.patience > 0 && waited_ >= config_.training.patience)
         log_info("no better ", judged_name(), " in ", waited_,
                  " evaluations: training ends at step ", trainer_.step(),
@@ -344,7 +322,6 @@ class Run {
       return;
     }
     best_ = score;
-    waited_ = 0;
     save("best", false);
   }
   void follow_plateau(double score) {
@@ -366,6 +343,7 @@ class Run {
         {"position", state.position},
         {"best", optional_json(best_)},
         {"waited", waited_},
+        {"epoch_loss", {{"sum", epoch_loss_.sum}, {"steps", epoch_loss_.steps}}},
         {"plateau",
          {{"best", optional_json(plateau_.best)},
           {"waited", plateau_.waited},
@@ -389,9 +367,19 @@ class Run {
   Trainer trainer_;
   RunLog log_;
   report::StageTimes stages_;  // of this process
+  const Session* profiled_ = nullptr;
   int64_t profiled_steps_ = 0;
+  int64_t first_step_ = 0;  // of this process
   std::optional<double> best_;
   int64_t waited_ = 0;  // evaluations since the best
+  struct MeanLoss {     // of the steps since the last evaluation
+    double sum = 0;
+    int64_t steps = 0;
+    void add(double loss) { sum += loss, ++steps; }
+    std::optional<double> mean() const {
+      return steps > 0 ? std::optional(sum / static_cast<double>(steps)) : std::nullopt;
+    }
+  } epoch_loss_;
   Plateau plateau_;
   double elapsed_before_ = 0;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();

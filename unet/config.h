@@ -55,10 +55,11 @@ struct Config {
     int64_t crop = 0;  // 0: whole patches
     bool shuffle = true;
     int64_t log_every = 10;
-    int64_t eval_every = 0;  // steps; 0: after each epoch
-    int64_t save_every = 0;  // steps; 0: after each evaluation
-    double ema_decay = 0;    // 0: off
-    int64_t accumulate = 1;  // batches per optimiser step
+    int64_t steps_per_epoch = 0, valid_batches = 0;  // at most; 0: all there are
+    int64_t eval_every = 0;                          // steps; 0: after each epoch
+    int64_t save_every = 0;                          // steps; 0: after each evaluation
+    double ema_decay = 0;                            // 0: off
+    int64_t accumulate = 1;                          // batches per optimiser step
     Judge best_by = Judge::mean_iou;
     int64_t patience = 0;  // evaluations; 0: no early stop
     OnNan on_nan = OnNan::stop;
@@ -77,6 +78,7 @@ struct Config {
     double tversky_alpha = 0.3, tversky_beta = 0.7;
     double smooth = 1;              // dice and tversky
     double focal_gamma = 0;         // cross_entropy and bce
+    double label_smoothing = 0;     // cross_entropy
     double effective_beta = 0.999;  // of the weighting by effective numbers
 
     bool has(LossType type) const {
@@ -104,7 +106,9 @@ struct Config {
     double factor = 0.1;                                         // step and plateau
     double power = 0.9;                                          // polynomial
     double rise = 0.3, div_factor = 25, final_div_factor = 1e4;  // one_cycle
-    int64_t patience = 10;                                       // plateau
+    bool cycle_momentum = true;
+    double low_momentum = 0.85, high_momentum = 0.95;
+    int64_t patience = 10;  // plateau
     bool operator==(const LearningRate&) const = default;
   } schedule;
   struct Augmentation {
@@ -123,6 +127,10 @@ struct Config {
     int64_t threads = 1;
     bool operator==(const Data&) const = default;
   } data;
+  struct Metrics {
+    double threshold = 0.5;
+    bool operator==(const Metrics&) const = default;
+  } metrics;
   struct Inference {
     int64_t tile = 512;
     Stitch stitch = Stitch::exact;
@@ -138,6 +146,7 @@ struct Config {
     std::string kernels;  // KernelChoice
     bool tune = false;
     Precision precision = Precision::f32;
+    int64_t precision_from = 1;  // epoch
     bool operator==(const Runtime&) const = default;
   } runtime;
 

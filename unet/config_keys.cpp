@@ -248,6 +248,12 @@ std::vector<Key> training_keys() {
                   "a new order of the patches in each epoch"),
           number("training.log_every", UNETD_MEMBER(training.log_every), any_from(1),
                  "steps between lines of metrics.jsonl"),
+          number("training.steps_per_epoch", UNETD_MEMBER(training.steps_per_epoch), any_from(0),
+                 "steps after which an epoch counts as over, if there are as many; the next goes "
+                 "on with the patches that are left; 0: all patches"),
+          number("training.valid_batches", UNETD_MEMBER(training.valid_batches), any_from(0),
+                 "batches that an evaluation takes, drawn once from all of the valid split; 0: "
+                 "all of it"),
           number("training.eval_every", UNETD_MEMBER(training.eval_every), any_from(0),
                  "steps between evaluations; 0: after each epoch"),
           number("training.save_every", UNETD_MEMBER(training.save_every), any_from(0),
@@ -292,6 +298,9 @@ std::vector<Key> optimisation_keys() {
       number("loss.focal_gamma", UNETD_MEMBER(loss.focal_gamma), any_from(0),
              "above 0, cross_entropy and bce become focal losses, which attend to what is wrong "
              "still; 2 is usual"),
+      number("loss.label_smoothing", UNETD_MEMBER(loss.label_smoothing), below_one,
+             "cross_entropy: share of each target that all classes have evenly (PyTorch's "
+             "label_smoothing)"),
       number("loss.effective_beta", UNETD_MEMBER(loss.effective_beta), below_one,
              "of effective_number: how slowly further pixels of a class count less"),
       number("loss.smooth", UNETD_MEMBER(loss.smooth), any_from(0),
@@ -340,6 +349,14 @@ std::vector<Key> optimisation_keys() {
              "one_cycle: optimizer.lr over the first learning rate"),
       number("schedule.final_div_factor", UNETD_MEMBER(schedule.final_div_factor), any_from(1),
              "one_cycle: the first learning rate over the last"),
+      boolean(
+          "schedule.cycle_momentum", UNETD_MEMBER(schedule.cycle_momentum),
+          "one_cycle: let momentum (beta1 of adamw and adam) fall while the learning rate rises "
+          "and rise again while it falls, as PyTorch does; false: keep it as it is"),
+      number("schedule.low_momentum", UNETD_MEMBER(schedule.low_momentum), below_one,
+             "one_cycle: momentum at the highest learning rate"),
+      number("schedule.high_momentum", UNETD_MEMBER(schedule.high_momentum), below_one,
+             "one_cycle: momentum at both ends"),
       number("schedule.patience", UNETD_MEMBER(schedule.patience), any_from(0),
              "plateau: evaluations without a better score before the learning rate falls")};
 }
@@ -376,6 +393,9 @@ std::vector<Key> data_keys() {
 
 std::vector<Key> inference_keys() {
   return {
+      number("metrics.threshold", UNETD_MEMBER(metrics.threshold), below_one,
+             "probability above which a class is also scored by itself, beside the most probable "
+             "class"),
       number("inference.tile", UNETD_MEMBER(inference.tile), Range{16, 16384},
              "side of a tile, in pixels"),
       choice(
@@ -405,7 +425,9 @@ std::vector<Key> inference_keys() {
       choice("runtime.precision", UNETD_MEMBER(runtime.precision), {"f32", "bf16", "f16"},
              "storage of images and filters between the first and the last layer, on a GPU; sums, "
              "parameters, batch norm and the last layer are f32 always, and f16 trains with a loss "
-             "scale that adapts itself")};
+             "scale that adapts itself"),
+      number("runtime.precision_from", UNETD_MEMBER(runtime.precision_from), any_from(1),
+             "epoch of training from which on runtime.precision holds; f32 before it")};
 }
 
 #undef UNETD_MEMBER

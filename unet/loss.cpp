@@ -27,7 +27,12 @@ Value record_term(Graph& g, Value logits, Value labels, Value weights, const Con
       if (g.info(logits).shape.c == 1) {
         throw UsageError("loss.type has cross_entropy, but the network has one output; use bce");
       }
-      return cross_entropy(g, logits, labels, weights, options, gamma);
+      if (config.focal_gamma > 0 && config.label_smoothing > 0) {
+        throw UsageError(
+            "loss.focal_gamma and loss.label_smoothing exclude each other: set one to 0");
+      }
+      return cross_entropy(g, logits, labels, weights, options,
+                           {gamma, static_cast<float>(config.label_smoothing)});
     case Type::bce:
       return bce_with_logits(g, logits, labels, weights, options, gamma);
     case Type::dice:

@@ -51,6 +51,18 @@ double mean_of(const std::vector<ClassScores>& classes, double ClassScores::*sco
   return number == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(number);
 }
 
+// With tp, fp, fn of a class among `all` pixels.
+ClassScores class_scores(int64_t tp, int64_t fp, int64_t fn, int64_t all) {
+  return {ratio(all - fp - fn, all), ratio(tp, tp + fp + fn), ratio(2 * tp, 2 * tp + fp + fn),
+          ratio(tp, tp + fp),        ratio(tp, tp + fn),      tp + fn};
+}
+
+int64_t pixels_of(const Confusion& confusion, int64_t truth) {
+  int64_t sum = 0;
+  for (int64_t j = 0; j < confusion.classes(); ++j) sum += confusion.count(truth, j);
+  return sum;
+}
+
 }  // namespace
 
 Scores scores(const Confusion& confusion) {
@@ -58,16 +70,11 @@ Scores scores(const Confusion& confusion) {
   Scores result;
   int64_t right = 0;
   for (int64_t k = 0; k < n; ++k) {
-    int64_t in_truth = 0, predicted = 0;
-    for (int64_t j = 0; j < n; ++j) {
-      in_truth += confusion.count(k, j);
-      predicted += confusion.count(j, k);
-    }
-    const int64_t tp = confusion.count(k, k), fp = predicted - tp, fn = in_truth - tp;
+    int64_t predicted = 0;
+    for (int64_t j = 0; j < n; ++j) predicted += confusion.count(j, k);
+    const int64_t tp = confusion.count(k, k);
     right += tp;
-    result.classes.push_back({ratio(all - fp - fn, all), ratio(tp, tp + fp + fn),
-                              ratio(2 * tp, 2 * tp + fp + fn), ratio(tp, predicted),
-                              ratio(tp, in_truth), in_truth});
+    result.classes.push_back(class_scores(tp, predicted - tp, pixels_of(confusion, k) - tp, all));
   }
   result.accuracy = ratio(right, all);
   result.mean_iou = mean_of(result.classes, &ClassScores::iou);
@@ -75,6 +82,28 @@ Scores scores(const Confusion& confusion) {
   result.mean_precision = mean_of(result.classes, &ClassScores::precision);
   result.mean_recall = mean_of(result.classes, &ClassScores::recall);
   return result;
+}
+
+std::vector<ClassScores> scores_at_threshold(const ProbabilityTally& tally,
+                                             const Confusion& confusion) {
+  std::vector<ClassScores> classes;
+  for (int64_t k = 0; k < confusion.classes(); ++k) {
+    const int64_t tp = tally.hit.at(static_cast<size_t>(k)),
+                  fp = tally.claimed.at(static_cast<size_t>(k)) - tp;
+    classes.push_back(class_scores(tp, fp, pixels_of(confusion, k) - tp, confusion.total()));
+  }
+  return classes;
+}
+
+double calibration_error(const ProbabilityTally& tally) {
+  double distance = 0;
+  int64_t pixels = 0;
+  for (const ProbabilityTally::Bin& bin : tally.bins) {
+    distance += std::abs(bin.confidence - static_cast<double>(bin.right));
+    pixels += bin.pixels;
+  }
+  return pixels == 0 ? std::numeric_limits<double>::quiet_NaN()
+                     : distance / static_cast<double>(pixels);
 }
 
 }  // namespace unetd

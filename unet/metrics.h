@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -47,5 +48,34 @@ struct Scores {
 };
 
 Scores scores(const Confusion& confusion);
+
+// What probabilities claimed and what was true, over the same pixels (engine/op/classify.h:
+// ProbabilityCounts).
+struct ProbabilityTally {
+  double threshold = 0.5;
+  std::vector<int64_t> claimed,
+      hit;  // of each class: its probability exceeds the threshold; rightly
+  // Pixels by their confidence, the largest probability.
+  struct Bin {
+    int64_t pixels = 0, right = 0;
+    double confidence = 0;  // sum
+  };
+  std::vector<Bin> bins;
+};
+
+// The scores of each class where its probability exceeds the threshold, each class by itself; the
+// pixels of the truth are those of `confusion`.
+std::vector<ClassScores> scores_at_threshold(const ProbabilityTally& tally,
+                                             const Confusion& confusion);
+
+// Expected calibration error (Guo et al., 2017): the mean over all pixels of the distance between
+// confidence and accuracy of their bin. NaN without a pixel.
+double calibration_error(const ProbabilityTally& tally);
+
+// All that is counted of a network's outputs; the tally is absent where only classes were seen.
+struct Tallies {
+  Confusion confusion;
+  std::optional<ProbabilityTally> probabilities;
+};
 
 }  // namespace unetd

@@ -1,6 +1,7 @@
 #include "unet/optimizer.h"
 
 #include "engine/base/error.h"
+#include "unet/schedule.h"
 
 #include <algorithm>
 #include <cmath>
@@ -21,6 +22,7 @@ struct StepValues {
 void record_step(Graph& g, const Config::Optimizer& o, Params& params, const OptimizerState& state,
                  const StepValues& step, int64_t begin, int64_t count, double decay) {
   if (count == 0) return;
+  const bool momentous = state.m != nullptr;
   const auto flat = [&](const std::shared_ptr<Buffer>& buffer, const char* name) {
     return buffer ? g.external(buffer, begin, {1, 1, 1, count}, DType::f32, name) : Value{};
   };
@@ -32,7 +34,6 @@ void record_step(Graph& g, const Config::Optimizer& o, Params& params, const Opt
     case Config::OptimizerType::adamw:
     case Config::OptimizerType::adam:
       return g.emit(AdamW{.count = count,
-                          .beta1 = single(o.beta1),
                           .beta2 = single(o.beta2),
                           .eps = single(o.eps),
                           .weight_decay = single(decay),
@@ -42,16 +43,16 @@ void record_step(Graph& g, const Config::Optimizer& o, Params& params, const Opt
                     {values, m, v, flat(state.largest, "largest")});
     case Config::OptimizerType::sgd:
       return g.emit(Sgd{.count = count,
-                        .momentum = single(o.momentum),
-                        .weight_decay = single(decay),
-                        .nesterov = o.nesterov},
+                        .momentous = momentous,
+                        .nesterov = o.nesterov,
+                        .weight_decay = single(decay)},
                     {gradients, step.scalars, step.factor}, {values, m});
     case Config::OptimizerType::rmsprop:
       return g.emit(RmsProp{.count = count,
                             .alpha = single(o.alpha),
                             .eps = single(o.eps),
-                            .momentum = single(o.momentum),
-                            .weight_decay = single(decay)},
+                            .weight_decay = single(decay),
+                            .momentous = momentous},
                     {gradients, step.scalars, step.factor}, {values, v, m});
   }
 }
@@ -69,7 +70,7 @@ OptimizerState OptimizerState::make(const Config& config, Params& params, bool l
   const auto& o = config.optimizer;
   const bool adaptive = o.type != Config::OptimizerType::sgd;
   const bool adam = adaptive && o.type != Config::OptimizerType::rmsprop;
-  if (o.nesterov && (adaptive || o.momentum == 0))
+  if (o.nesterov && (adaptive || !has_momentum(config)))
     throw UsageError("optimizer.nesterov needs optimizer.type sgd and a momentum above 0");
   if (o.amsgrad && !adam) throw UsageError("optimizer.amsgrad needs optimizer.type adamw or adam");
   if (o.momentum > 0 && adam)
@@ -81,7 +82,7 @@ OptimizerState OptimizerState::make(const Config& config, Params& params, bool l
   const Buffer &values = *params.values(), &statistics = *params.statistics();
   const bool averaged = config.training.ema_decay > 0;
   OptimizerState s;
-  s.m = like(values, adam || o.momentum > 0);
+  s.m = like(values, has_momentum(config));
   s.v = like(values, adaptive);
   s.largest = like(values, o.amsgrad);
   s.average = like(values, averaged);
@@ -127,15 +128,17 @@ void record_accumulation(Graph& g, Params& params, const OptimizerState& state, 
   record_average(g, params.gradients(), state.mean_gradients, params.trained_elements(), scalars);
 }
 
-OptimizerScalars optimizer_scalars(const Config& config, int64_t step) {
+OptimizerScalars optimizer_scalars(const Config& config, int64_t step, int64_t steps) {
   const auto& o = config.optimizer;
+  const double kept = momentum(config, step, steps);
   const auto t = static_cast<double>(step + 1);
   // Early averages follow the parameters closely: a plain decay would hold on to the start for
   // 1 / (1 - decay) steps.
   const double ema = std::min(config.training.ema_decay, t / (t + 10));
-  return {.bias_correction1 = static_cast<float>(1 - std::pow(o.beta1, t)),
+  return {.bias_correction1 = static_cast<float>(1 - std::pow(kept, t)),
           .bias_correction2_sqrt = static_cast<float>(std::sqrt(1 - std::pow(o.beta2, t))),
-          .ema_decay = static_cast<float>(ema)};
+          .ema_decay = static_cast<float>(ema),
+          .momentum = static_cast<float>(kept)};
 }
 
 }  // namespace unetd

@@ -52,7 +52,7 @@ Value record_update(Graph& g, const Config& config, Params& params, const Optimi
 // of a step, from 0, makes it the mean of all.
 void record_accumulation(Graph& g, Params& params, const OptimizerState& state, Value scalars);
 
-// The scalars of step `step`, from 0, but for the learning rate.
-OptimizerScalars optimizer_scalars(const Config& config, int64_t step);
+// The scalars of step `step`, from 0, of `steps`, but for the learning rate.
+OptimizerScalars optimizer_scalars(const Config& config, int64_t step, int64_t steps);
 
 }  // namespace unetd

@@ -100,7 +100,7 @@ std::unique_ptr<Session> Predictor::make_session(const Graph& g, const Shape& im
     const NetworkInput input =
         record_input(other, smaller, raw, /*labelled=*/false, model_.compute);
     const Value logits = unet(other, params_, model_, input.image, Mode::folded);
-    other.mark_output(probabilities(other, logits));
+    other.mark_output(probabilities(other, logits, independent_));
     return Session::arena_of(other, options_);
   };
   return with_fitting(options_.device, size, arena,
@@ -119,17 +119,14 @@ void Predictor::run(Recorded& r, const Images& images, const ScenePlace& place) 
   r.session->run();
 }
 
-Value Predictor::probabilities(Graph& g, Value logits) const {
-  return independent_ || model_.classes == 1 ? sigmoid(g, logits) : softmax(g, logits);
-}
-
 Tensor Predictor::predict(const Images& images, Outputs outputs, const ScenePlace& place) {
   constexpr Purpose purposes[] = {Purpose::logits, Purpose::probabilities, Purpose::classes};
   Recorded& r = recorded(images, place, purposes[static_cast<size_t>(outputs)], nullptr,
                          [&](Graph& g, Recorded& tail, Value logits) {
-                           tail.result = outputs == Outputs::logits    ? logits
-                                         : outputs == Outputs::classes ? classify(g, logits, 0)
-                                                                       : probabilities(g, logits);
+                           tail.result = outputs == Outputs::logits ? logits
+                                         : outputs == Outputs::classes
+                                             ? classify(g, logits, 0)
+                                             : probabilities(g, logits, independent_);
                          });
   run(r, images, place);
   return r.session->read(r.result);
@@ -143,8 +140,8 @@ Predictor::Recorded& Predictor::blending(const Images& images, Outputs outputs, 
                     const int64_t side = std::max(images.shape().h, images.shape().w);
                     r.placement = {g.input({1, 1, 2, side}, DType::f32, "weights", Kind::dense),
                                    g.input({1, 1, 1, 3}, DType::i32, "place", Kind::dense)};
-                    blend_tile(g, raw ? logits : probabilities(g, logits), r.placement,
-                               band.sums(g));
+                    blend_tile(g, raw ? logits : probabilities(g, logits, independent_),
+                               r.placement, band.sums(g));
                   });
 }
 
@@ -186,16 +183,16 @@ Tensor Predictor::classes(const Images& images, int views) {
   return turned(images, views).take_classes(0, images.shape().h);
 }
 
-Predictor::Recorded& Predictor::counting(const Images& images, const ConfusionCounter& counter) {
+Predictor::Recorded& Predictor::counting(const Images& images, const ScoreCounter& counter) {
   return recorded(images, {}, Purpose::count, counter.memory(),
                   [&](Graph& g, Recorded& r, Value logits) {
                     r.labels = g.input(labels_of(images.shape()), DType::u8, "labels", Kind::dense);
-                    counter.record(g, logits, r.labels, 0);
+                    counter.record(g, logits, 0, probabilities(g, logits, independent_), r.labels);
                   });
 }
 
 void Predictor::count(const Images& images, const Tensor& labels, int views,
-                      const ConfusionCounter& counter) {
+                      const ScoreCounter& counter) {
   if (views == 1) {
     Recorded& r = counting(images, counter);
     r.session->write(r.labels, labels);
@@ -204,7 +201,8 @@ void Predictor::count(const Images& images, const Tensor& labels, int views,
   const Band& band = turned(images, views);
   Graph g;
   const Value truth = g.input(labels_of(images.shape()), DType::u8, "labels", Kind::dense);
-  counter.record(g, band.sums(g), truth, even);
+  const Value mean = band.sums(g);
+  counter.record(g, mean, even, mean, truth);
   Session session(g, options_);
   session.write(truth, labels);
   session.run();

@@ -5,9 +5,9 @@
 
 #include "engine/autograd/session.h"
 #include "unet/band.h"
-#include "unet/confusion_counter.h"
 #include "unet/input.h"
 #include "unet/model.h"
+#include "unet/score_counter.h"
 
 #include <functional>
 #include <map>
@@ -50,8 +50,7 @@ class Predictor {
   // The classes of whole images by the mean probabilities over so many views.
   Tensor classes(const Images& images, int views);
   // Counts them against labels u8 (n, h, w, 1).
-  void count(const Images& images, const Tensor& labels, int views,
-             const ConfusionCounter& counter);
+  void count(const Images& images, const Tensor& labels, int views, const ScoreCounter& counter);
 
   const UNetConfig& model() const { return model_; }
   const SessionOptions& options() const { return options_; }
@@ -77,9 +76,8 @@ class Predictor {
   std::unique_ptr<Session> make_session(const Graph& g, const Shape& image,
                                         std::optional<DType> raw);
   void run(Recorded& r, const Images& images, const ScenePlace& place);
-  Value probabilities(Graph& g, Value logits) const;
   Recorded& blending(const Images& images, Outputs outputs, const Band& band);
-  Recorded& counting(const Images& images, const ConfusionCounter& counter);
+  Recorded& counting(const Images& images, const ScoreCounter& counter);
   Band& turned(const Images& images, int views);
 
   UNetConfig model_;

@@ -12,12 +12,19 @@ double half_cosine(double begin, double end, double p) {
   return end + (begin - end) * (1 + std::cos(std::numbers::pi * p)) / 2;
 }
 
-double one_cycle(const Config::LearningRate& c, double lr, int64_t step, int64_t steps) {
-  const double first = lr / c.div_factor, last = first / c.final_div_factor;
+// From `first` to `top` and on to `last`.
+struct Cycle {
+  double first, top, last;
+};
+double one_cycle(const Config::LearningRate& c, const Cycle& cycle, int64_t step, int64_t steps) {
   const double at = static_cast<double>(step), end = static_cast<double>(steps - 1);
   const double top = c.rise * static_cast<double>(steps) - 1;
-  if (at <= top) return half_cosine(first, lr, top > 0 ? at / top : 1);
-  return half_cosine(lr, last, std::min(1.0, (at - top) / (end - top)));
+  if (at <= top) return half_cosine(cycle.first, cycle.top, top > 0 ? at / top : 1);
+  return half_cosine(cycle.top, cycle.last, std::min(1.0, (at - top) / (end - top)));
+}
+
+bool cycles_momentum(const Config& config) {
+  return config.schedule.type == Config::Schedule::one_cycle && config.schedule.cycle_momentum;
 }
 
 }  // namespace
@@ -45,12 +52,30 @@ double learning_rate(const Config& config, int64_t step, int64_t steps) {
     case Config::Schedule::polynomial:
       rate = lr * std::pow(1 - p, c.power);
       break;
-    case Config::Schedule::one_cycle:
-      rate = one_cycle(c, lr, step, steps);
+    case Config::Schedule::one_cycle: {
+      const double first = lr / c.div_factor;
+      rate = one_cycle(c, {first, lr, first / c.final_div_factor}, step, steps);
       break;
+    }
   }
   if (step >= c.warmup_steps) return rate;
   return rate * static_cast<double>(step + 1) / static_cast<double>(c.warmup_steps);
+}
+
+bool has_momentum(const Config& config) {
+  const Config::Optimizer& o = config.optimizer;
+  const bool adam = o.type == Config::OptimizerType::adamw || o.type == Config::OptimizerType::adam;
+  return adam || o.momentum > 0 || cycles_momentum(config);
+}
+
+double momentum(const Config& config, int64_t step, int64_t steps) {
+  const Config::Optimizer& o = config.optimizer;
+  const Config::LearningRate& c = config.schedule;
+  if (cycles_momentum(config)) {
+    return one_cycle(c, {c.high_momentum, c.low_momentum, c.high_momentum}, step, steps);
+  }
+  const bool adam = o.type == Config::OptimizerType::adamw || o.type == Config::OptimizerType::adam;
+  return adam ? o.beta1 : o.momentum;
 }
 
 bool better(Config::Judge judge, double score, double than) {

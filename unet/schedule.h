@@ -20,6 +20,13 @@ namespace unetd {
 //   constant and plateau  lr
 double learning_rate(const Config& config, int64_t step, int64_t steps);
 
+// Does the optimiser's step keep a share of the one before?
+bool has_momentum(const Config& config);
+// What it keeps: optimizer.beta1 of adamw and adam, optimizer.momentum of the others. With
+// one_cycle and schedule.cycle_momentum it goes, where the rate rises and falls, from high_momentum
+// down to low_momentum and back, by the same half cosines (PyTorch's OneCycleLR).
+double momentum(const Config& config, int64_t step, int64_t steps);
+
 // Is one score better than another? Of the mean IoU the higher, of the loss the lower.
 bool better(Config::Judge judge, double score, double than);
 

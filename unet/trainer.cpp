@@ -20,15 +20,18 @@ constexpr LossScale first_loss_scale{0x1p16F, 0};
 
 }  // namespace
 
-Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int64_t steps,
+Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, const Course& course,
                  std::span<const std::vector<float>> loss_weights, std::optional<DType> raw)
     : config_(config),
       model_(model),
       device_(open_device(config.runtime.device)),
       loss_weights_(loss_weights.begin(), loss_weights.end()),
       params_(unet_params(model, device_)),
-      counter_(device_, model.classes),
-      steps_(steps) {
+      counter_(device_, model.classes, config.metrics.threshold),
+      batch_(batch),
+      raw_(raw),
+      course_(course),
+      precision_(model.compute) {
   check_precision(model, device_);
   for (const std::vector<float>& w : loss_weights_) {
     UNETD_CHECK(w.empty() || static_cast<int64_t>(w.size()) == model.classes, w.size(),
@@ -42,8 +45,24 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
     good_statistics_.emplace_back(statistics,
                                   std::make_shared<Buffer>(device_, statistics->bytes()));
   }
-  training_ = record_training(batch, raw);
+  if (course_.f32_steps > 0) model_.compute = DType::f32;
+  record();
+}
+
+void Trainer::record() {
+  training_.reset();  // gives its arena back before the next is taken
+  update_.reset();
+  evaluation_.reset();
+  training_ = record_training();
   if (optimizer_.mean_gradients) update_ = record_update_alone();
+}
+
+void Trainer::set_step(int64_t step) {
+  step_ = step;
+  const DType wanted = step < course_.f32_steps ? DType::f32 : precision_;
+  if (model_.compute == wanted) return;
+  model_.compute = wanted;
+  record();
 }
 
 LossScale Trainer::loss_scale() const {
@@ -87,8 +106,8 @@ std::unique_ptr<Session> Trainer::make_session(
   return with_fitting(device_, size, arena, [&] { return std::make_unique<Session>(g, options); });
 }
 
-void Trainer::record_training(Graph& g, Recorded& r, Shape batch, std::optional<DType> raw) {
-  r.input = record_input(g, batch, raw, /*labelled=*/true, model_.compute);
+void Trainer::record_training(Graph& g, Recorded& r, Shape batch) {
+  r.input = record_input(g, batch, raw_, /*labelled=*/true, model_.compute);
   r.scalars = g.input({1, 1, 1, scalar_count}, DType::f32, "scalars", Kind::dense);
   for (const std::vector<float>& w : loss_weights_) {
     const Shape per_class{1, 1, 1, model_.classes};
@@ -105,13 +124,13 @@ void Trainer::record_training(Graph& g, Recorded& r, Shape batch, std::optional<
   }
 }
 
-std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch, std::optional<DType> raw) {
+std::unique_ptr<Trainer::Recorded> Trainer::record_training() {
   auto r = std::make_unique<Recorded>();
   Graph g;
-  record_training(g, *r, batch, raw);
-  r->session = make_session(g, batch, [&](Graph& other, Shape smaller) {
+  record_training(g, *r, batch_);
+  r->session = make_session(g, batch_, [&](Graph& other, Shape smaller) {
     Recorded unused;
-    record_training(other, unused, smaller, raw);
+    record_training(other, unused, smaller);
   });
   const Shape per_class{1, 1, 1, model_.classes};
   for (size_t i = 0; i < r->weights.size(); ++i) {
@@ -133,7 +152,7 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_update_alone() {
 }
 
 Value Trainer::loss_scale_value(Graph& g) const {
-  if (!optimizer_.loss_scale) return {};
+  if (!optimizer_.loss_scale || model_.compute != DType::f16) return {};
   return g.external(optimizer_.loss_scale, 0, {1, 1, 1, loss_scale_count}, DType::f32,
                     "loss_scale");
 }
@@ -159,8 +178,9 @@ void Trainer::accumulate(const Images& images, const Tensor& labels) {
 }
 
 StepResult Trainer::train(const Images& images, const Tensor& labels) {
-  OptimizerScalars now = optimizer_scalars(config_, step_);
-  now.learning_rate = static_cast<float>(rate_factor_ * learning_rate(config_, step_, steps_));
+  OptimizerScalars now = optimizer_scalars(config_, step_, course_.steps);
+  now.learning_rate =
+      static_cast<float>(rate_factor_ * learning_rate(config_, step_, course_.steps));
   StepResult result{.learning_rate = now.learning_rate};
   if (update_) {
     UNETD_CHECK(gathered_ + 1 == config_.training.accumulate, "batch ", gathered_ + 1, " of ",
@@ -181,7 +201,7 @@ StepResult Trainer::train(const Images& images, const Tensor& labels) {
     result.grad_norm = measured[1];
   }
   check_finite(result);
-  ++step_;
+  set_step(step_ + 1);
   return result;
 }
 
@@ -202,7 +222,8 @@ void Trainer::check_finite(StepResult& result) {
   }
   restore_statistics();
   ++left_out_;
-  if (optimizer_.loss_scale && std::isfinite(result.loss) && left_out_ <= most_left_out) return;
+  const bool scaled = model_.compute == DType::f16;
+  if (scaled && std::isfinite(result.loss) && left_out_ <= most_left_out) return;
   const std::string problem = str("step ", step_ + 1, ": loss ", result.loss, ", gradient norm ",
                                   result.grad_norm, "; ", first_not_finite());
   const bool skips = config_.training.on_nan == Config::OnNan::skip;
@@ -232,7 +253,8 @@ void Trainer::record_evaluation(Graph& g, Recorded& r, Shape shape, std::optiona
   r.input = record_input(g, shape, raw, /*labelled=*/true, model_.compute);
   Params params = inference_params();
   const Value logits = unet(g, params, model_, r.input.image, Mode::evaluation);
-  counter_.record(g, logits, r.input.labels, 0);
+  const bool independent = config_.loss.independent_outputs();
+  counter_.record(g, logits, 0, probabilities(g, logits, independent), r.input.labels);
   r.loss = segmentation_loss(g, logits, r.input.labels, {}, config_.loss);
 }
 

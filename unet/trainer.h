@@ -4,10 +4,10 @@
 
 #include "engine/autograd/session.h"
 #include "unet/config.h"
-#include "unet/confusion_counter.h"
 #include "unet/input.h"
 #include "unet/model.h"
 #include "unet/optimizer.h"
+#include "unet/score_counter.h"
 
 #include <functional>
 #include <memory>
@@ -23,13 +23,21 @@ struct StepResult {
   bool skipped = false;  // something was not finite, and no parameter has changed
 };
 
+// The length of the schedule, and how many steps at its beginning compute in f32 whatever the
+// network's storage type.
+struct Course {
+  int64_t steps, f32_steps;
+  Course(int64_t all, int64_t f32 = 0)  // NOLINT(google-explicit-constructor)
+      : steps(all), f32_steps(f32) {}
+};
+
 class Trainer {
  public:
-  // `batch` is the shape of every image tensor; `steps` the length of the schedule; `loss_weights`
+  // `batch` is the shape of every image tensor; `loss_weights`
   // has one factor a class for each term of the loss, none of them where a term has no weights, or
   // is empty for no weights at all; `raw` is the type of the samples trained on, or none where
   // images come normalised.
-  Trainer(const Config& config, const UNetConfig& model, Shape batch, int64_t steps,
+  Trainer(const Config& config, const UNetConfig& model, Shape batch, const Course& course,
           std::span<const std::vector<float>> loss_weights, std::optional<DType> raw = {});
 
   // One optimiser step. labels: u8 (n, h, w, 1), 255 ignored, turned along with raw images.
@@ -44,16 +52,16 @@ class Trainer {
   // Multiplies the learning rate from now on: for a schedule that follows the scores.
   void set_rate_factor(double factor) { rate_factor_ = factor; }
 
-  // Counts the predictions for a batch of any size on the device, and returns the loss over its
-  // valid pixels, without weights of classes. Uses the moving average of the parameters where there
-  // is one.
+  // Counts what the network makes of a batch of any size on the device, and returns the loss over
+  // its valid pixels, without weights of classes. Uses the moving average of the parameters where
+  // there is one.
   double evaluate(const Images& images, const Tensor& labels);
   // What evaluate() counted since the last call.
-  Confusion take_confusion() { return counter_.take(); }
+  Tallies take_tallies() { return counter_.take(); }
 
   int64_t step() const { return step_; }
-  void set_step(int64_t step) { step_ = step; }
-  int64_t steps() const { return steps_; }
+  void set_step(int64_t step);
+  int64_t steps() const { return course_.steps; }
   const UNetConfig& model() const { return model_; }
   Params& params() { return params_; }
   const Params& params() const { return params_; }
@@ -66,6 +74,7 @@ class Trainer {
   void set_loss_scale(const LossScale& state);
   // After the parameters were set from outside: the average starts from them.
   void restart_average() const { optimizer_.restart_average(params_); }
+  // Another one after the last step of the course in f32.
   Session& session() { return *training_->session; }
   const Session& session() const { return *training_->session; }
 
@@ -78,8 +87,9 @@ class Trainer {
     Shape shape;
     std::optional<DType> raw;
   };
-  std::unique_ptr<Recorded> record_training(Shape batch, std::optional<DType> raw);
-  void record_training(Graph& g, Recorded& r, Shape batch, std::optional<DType> raw);
+  void record();
+  std::unique_ptr<Recorded> record_training();
+  void record_training(Graph& g, Recorded& r, Shape batch);
   void record_evaluation(Graph& g, Recorded& r, Shape shape, std::optional<DType> raw);
   std::unique_ptr<Session> make_session(const Graph& g, Shape batch,
                                         const std::function<void(Graph&, Shape)>& record) const;
@@ -99,8 +109,12 @@ class Trainer {
   std::vector<std::vector<float>> loss_weights_;
   Params params_;
   OptimizerState optimizer_;
-  ConfusionCounter counter_;
-  int64_t step_ = 0, steps_;
+  ScoreCounter counter_;
+  Shape batch_;
+  std::optional<DType> raw_;
+  Course course_;
+  DType precision_;  // after the course's steps in f32; model_.compute is that of now
+  int64_t step_ = 0;
   int64_t left_out_ = 0;  // steps in a row
   int64_t gathered_ = 0;  // batches of the step in progress
   double loss_sum_ = 0, rate_factor_ = 1;

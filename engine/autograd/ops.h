@@ -72,9 +72,13 @@ struct LossOptions {
   Value loss_scale = {};  // a LossScale (engine/op/optimizer.h) or absent: of the gradient alone
 };
 // Losses over the valid pixels (engine/op/loss.h): a scalar value from logits and dense u8 labels
-// of one channel. `weights` may be absent. gamma above 0 makes a focal loss.
+// of one channel. `weights` may be absent. gamma above 0 makes a focal loss; a loss is not both
+// focal and smoothed.
+struct EntropyOptions {
+  float gamma = 0, smoothing = 0;
+};
 Value cross_entropy(Graph& g, Value logits, Value labels, Value weights,
-                    const LossOptions& options = {}, float gamma = 0);
+                    const LossOptions& options = {}, const EntropyOptions& entropy = {});
 Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight,
                       const LossOptions& options = {}, float gamma = 0);
 struct TverskyOptions {
@@ -92,6 +96,8 @@ Value add_losses(Graph& g, Value a, Value b);
 Value classify(Graph& g, Value values, float threshold, Value classes = {});
 // Adds to `counts`, dense i64 (1, 1, k, k) of k classes.
 void confusion_matrix(Graph& g, Value values, Value labels, float threshold, Value counts);
+// Adds to `counts` (engine/op/classify.h: ProbabilityCounts), of probabilities as values.
+void probability_counts(Graph& g, Value probabilities, Value labels, float threshold, Value counts);
 // Adds to the band `sums`, dense (n, rows, columns, c), the tile `values` (n, h, w, c).
 struct TilePlacement {
   Value weights;  // dense f32 (1, 1, 2, max(h, w))

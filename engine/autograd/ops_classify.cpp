@@ -36,6 +36,15 @@ void confusion_matrix(Graph& g, Value values, Value labels, float threshold, Val
   g.emit(problem, {values, labels}, {counts});
 }
 
+void probability_counts(Graph& g, Value probabilities, Value labels, float threshold,
+                        Value counts) {
+  const auto& vi = g.info(probabilities);
+  const ProbabilityCounts problem{vi.shape, vi.kind, threshold, vi.dtype};
+  check_dense(g, labels, labels_shape(vi), DType::u8);
+  check_dense(g, counts, {1, 1, 1, problem.count()}, DType::i64);
+  g.emit(problem, {probabilities, labels}, {counts});
+}
+
 void blend_tile(Graph& g, Value values, const TilePlacement& placement, Value sums) {
   const auto& vi = g.info(values);
   const Shape band = g.info(sums).shape;

@@ -44,8 +44,11 @@ Value fused_loss(Graph& g, Value logits, Value labels, Value weights, Loss probl
 }  // namespace
 
 Value cross_entropy(Graph& g, Value logits, Value labels, Value weights, const LossOptions& options,
-                    float gamma) {
-  return fused_loss(g, logits, labels, weights, CrossEntropy{.gamma = gamma}, options);
+                    const EntropyOptions& entropy) {
+  UNETD_CHECK(entropy.gamma == 0 || entropy.smoothing == 0,
+              "a cross entropy cannot be both focal and smoothed");
+  return fused_loss(g, logits, labels, weights,
+                    CrossEntropy{.gamma = entropy.gamma, .smoothing = entropy.smoothing}, options);
 }
 
 Value bce_with_logits(Graph& g, Value logits, Value labels, Value pos_weight,

@@ -5,6 +5,7 @@
 // Other values of at least the number of classes are the caller's error and are ignored as well.
 // loss: one f32 (f64 in f64 problems), 0 when no pixel is valid. dlogits: as the logits.
 // factor: multiplies loss and dlogits, for weighted sums of losses.
+// smoothing: of cross entropy (Szegedy et al., 2016), see there; not together with gamma.
 // gamma: of cross entropy and BCE; above 0 it makes focal losses of them (Lin et al., 2017), which
 // pay less heed to what is right already: with the probability q given to what is wrong, -log(1 -
 // q) is multiplied by q^gamma, and its gradient by q^gamma (1 + gamma (1 - q) * -log(1 - q) / q).
@@ -17,12 +18,15 @@ namespace unetd {
 inline constexpr uint8_t ignore_label = 255;
 
 // loss = sum over valid pixels of w[label] * -log softmax(logits)[label] / sum of w[label]
-// (weights: (1,1,1,c) f32 or absent for 1), as PyTorch's weighted mean.
+// (weights: (1,1,1,c) f32 or absent for 1), as PyTorch's weighted mean. With smoothing e, the
+// target of class k is (1 - e) at the label and e / c everywhere, as PyTorch's label_smoothing:
+// loss = sum of (1 - e) * w[label] * -log p[label] + e / c * sum over k of w[k] * -log p[k], over
+// the same sum of w[label].
 struct CrossEntropy {
   static constexpr const char* name = "cross_entropy";
   Shape logits;
   bool weighted = false;
-  float factor = 1, gamma = 0;
+  float factor = 1, gamma = 0, smoothing = 0;
   DType dtype = DType::f32;
 
   bool operator==(const CrossEntropy&) const = default;

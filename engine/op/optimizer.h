@@ -28,6 +28,7 @@ struct OptimizerScalars {
   float bias_correction1 = 1;       // 1 - beta1^t
   float bias_correction2_sqrt = 1;  // sqrt(1 - beta2^t)
   float ema_decay = 0;              // for Ema
+  float momentum = 0;               // beta1 of AdamW; of Sgd and RmsProp
 };
 
 // Gradients stored in f16 underflow unless the loss is scaled up before it is differentiated. The
@@ -96,7 +97,7 @@ inline UpdateBuffers bind_update(In in, Out out) {
 }
 
 // AdamW (Loshchilov and Hutter, 2019), in place, with states m, v and, for amsgrad (Reddi et al.,
-// 2018), the largest v so far:
+// 2018), the largest v so far; beta1 is scalars.momentum:
 //   g = grad * factor;   p = p * (1 - lr * weight_decay)
 //   m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
 //   largest = max(largest, v), which stands for v in the next line
@@ -105,7 +106,7 @@ inline UpdateBuffers bind_update(In in, Out out) {
 struct AdamW {
   static constexpr const char* name = "adamw";
   int64_t count = 0;
-  float beta1 = 0.9F, beta2 = 0.999F, eps = 1e-8F, weight_decay = 0.01F;
+  float beta2 = 0.999F, eps = 1e-8F, weight_decay = 0.01F;
   bool coupled = false, amsgrad = false;
   DType dtype = DType::f32;
 
@@ -114,15 +115,15 @@ struct AdamW {
   Buffers bind(In in, Out out) const { return bind_update(in, out); }
 };
 
-// Stochastic gradient descent, in place, with the velocity u as state (none if momentum is 0):
+// Stochastic gradient descent, in place, with the velocity u as state (none without `momentous`):
 //   g = grad * factor + weight_decay * p
-//   u = momentum * u + g
+//   u = scalars.momentum * u + g
 //   p = p - lr * u,  with Nesterov's momentum (Sutskever et al., 2013)  p - lr * (g + momentum * u)
 struct Sgd {
   static constexpr const char* name = "sgd";
   int64_t count = 0;
-  float momentum = 0, weight_decay = 0;
-  bool nesterov = false;
+  bool momentous = false, nesterov = false;
+  float weight_decay = 0;
   DType dtype = DType::f32;
 
   bool operator==(const Sgd&) const = default;
@@ -130,15 +131,15 @@ struct Sgd {
   Buffers bind(In in, Out out) const { return bind_update(in, out); }
 };
 
-// RMSprop (Tieleman and Hinton, 2012), in place, with states v and, unless momentum is 0, the
-// velocity u:
+// RMSprop (Tieleman and Hinton, 2012), in place, with states v and, if `momentous`, the velocity u:
 //   g = grad * factor + weight_decay * p
 //   v = alpha v + (1 - alpha) g^2
-//   u = momentum * u + g / (sqrt(v) + eps);   p = p - lr * u
+//   u = scalars.momentum * u + g / (sqrt(v) + eps);   p = p - lr * u
 struct RmsProp {
   static constexpr const char* name = "rmsprop";
   int64_t count = 0;
-  float alpha = 0.99F, eps = 1e-8F, momentum = 0, weight_decay = 0;
+  float alpha = 0.99F, eps = 1e-8F, weight_decay = 0;
+  bool momentous = false;
   DType dtype = DType::f32;
 
   bool operator==(const RmsProp&) const = default;

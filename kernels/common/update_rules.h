@@ -16,7 +16,7 @@ struct AdamRule {
   float beta1, beta2, eps, kept, coupled_decay, rate, inverse_root;
 
   UNETD_HOST_DEVICE AdamRule(const AdamW& p, const OptimizerScalars& s)
-      : beta1(p.beta1),
+      : beta1(s.momentum),
         beta2(p.beta2),
         eps(p.eps),
         kept(p.coupled ? 1 : 1 - s.learning_rate * p.weight_decay),
@@ -42,7 +42,7 @@ struct SgdRule {
   bool nesterov;
 
   UNETD_HOST_DEVICE SgdRule(const Sgd& p, const OptimizerScalars& s)
-      : momentum(p.momentum),
+      : momentum(s.momentum),
         weight_decay(p.weight_decay),
         rate(s.learning_rate),
         nesterov(p.nesterov) {}
@@ -67,7 +67,7 @@ struct RmsPropRule {
   UNETD_HOST_DEVICE RmsPropRule(const RmsProp& p, const OptimizerScalars& s)
       : alpha(p.alpha),
         eps(p.eps),
-        momentum(p.momentum),
+        momentum(s.momentum),
         weight_decay(p.weight_decay),
         rate(s.learning_rate) {}
 
@@ -89,13 +89,13 @@ void with_rule(const AdamW& p, F&& f) {
 }
 template <class F>
 void with_rule(const Sgd& p, F&& f) {
-  return p.momentum == 0 ? f.template operator()<SgdRule<false>>()
-                         : f.template operator()<SgdRule<true>>();
+  return p.momentous ? f.template operator()<SgdRule<true>>()
+                     : f.template operator()<SgdRule<false>>();
 }
 template <class F>
 void with_rule(const RmsProp& p, F&& f) {
-  return p.momentum == 0 ? f.template operator()<RmsPropRule<false>>()
-                         : f.template operator()<RmsPropRule<true>>();
+  return p.momentous ? f.template operator()<RmsPropRule<true>>()
+                     : f.template operator()<RmsPropRule<false>>();
 }
 
 }  // namespace unetd

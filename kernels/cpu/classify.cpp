@@ -15,7 +15,8 @@ namespace {
 
 constexpr int64_t chunk_pixels = 4096;
 
-const char* reject(const ConfusionMatrix& p) {
+template <class P>
+const char* reject(const P& p) {
   if (p.dtype != DType::f32) return "f32 only";
   return p.classes() <= block ? nullptr : "more than 16 classes";
 }
@@ -82,11 +83,45 @@ void confusion_matrix(const ConfusionMatrix& p, const ConfusionMatrix::Buffers& 
   });
 }
 
+void probability_counts(const ProbabilityCounts& p, const ProbabilityCounts::Buffers& b) {
+  using P = ProbabilityCounts;
+  constexpr size_t most = size_t{2 * block} + P::fields * P::bins;
+  const int64_t classes = p.classes();
+  parallel_chunks(p.values.pixels(), chunk_pixels, [&](int64_t begin, int64_t end) {
+    std::array<int64_t, most> counts{};
+    for_each_pixel(p, b.values, begin, end, [&](int64_t i, const Pixel& pixel) {
+      const int64_t label = b.labels[i];
+      if (label >= classes || has_nan(pixel, p.values.c)) return;
+      const auto share = [&](int64_t c) {
+        return p.values.c > 1 ? pixel[c] : c == 1 ? pixel[0] : 1 - pixel[0];
+      };
+      int64_t best = 0;
+      float confidence = share(0);
+      for (int64_t c = 0; c < classes; ++c) {
+        const float v = share(c);
+        if (v > confidence) confidence = v, best = c;
+        if (!(v > p.threshold)) continue;
+        ++counts[static_cast<size_t>(c)];
+        if (c == label) ++counts[static_cast<size_t>(classes + c)];
+      }
+      const auto bin = static_cast<size_t>(2 * classes + P::fields * P::bin_of(confidence));
+      ++counts[bin];
+      if (best == label) ++counts[bin + 1];
+      counts[bin + 2] += static_cast<int64_t>(confidence * P::unit);
+    });
+    for (int64_t cell = 0; cell < p.count(); ++cell) {
+      const int64_t count = counts[static_cast<size_t>(cell)];
+      if (count != 0) std::atomic_ref(b.counts[cell]).fetch_add(count, std::memory_order_relaxed);
+    }
+  });
+}
+
 }  // namespace
 
 void register_classify() {
   add_function<classify, Classify>(DeviceType::cpu, isa_name, f32_only);
   add_function<confusion_matrix, ConfusionMatrix>(DeviceType::cpu, isa_name, reject);
+  add_function<probability_counts, ProbabilityCounts>(DeviceType::cpu, isa_name, reject);
 }
 
 }  // namespace unetd::UNETD_ISA

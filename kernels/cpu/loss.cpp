@@ -109,9 +109,15 @@ struct LossKernel final : Kernel<P> {
 struct CrossEntropyPixel {
   Vec weights;
   int64_t c;
-  float gamma;
+  float gamma, smoothing;
+  Vec shares;  // what smoothing gives each class of a target, with its weight
+  float all_shares = 0;
   CrossEntropyPixel(const CrossEntropy& p, const CrossEntropy::Buffers& b)
-      : weights(weight_vector(b.weights)), c(p.logits.c), gamma(p.gamma) {}
+      : weights(weight_vector(b.weights)), c(p.logits.c), gamma(p.gamma), smoothing(p.smoothing) {
+    const Mask valid = lanes < static_cast<int>(c);
+    shares = choose(valid, weights * (smoothing / static_cast<float>(c)), Vec{});
+    all_shares = horizontal_sum(shares);
+  }
   int64_t classes() const { return c; }
   double weight(uint8_t label) const { return label < c ? weights[label] : 0; }
   double evaluate(const Vec& z, uint8_t label, float scale, Vec& gradient) const {
@@ -121,9 +127,17 @@ struct CrossEntropyPixel {
     const double entropy =
         std::log1p(double{others} + (double{e[label]} - 1)) - (double{z[label]} - most);
     const float sum = others + e[label];
-    const Focus f = focus(gamma, others / sum, entropy);
-    gradient = choose(hit, splat(-others), e) * (w * scale * f.gradient / sum);
-    return double{w} * f.loss * entropy;
+    if (smoothing == 0) {
+      const Focus f = focus(gamma, others / sum, entropy);
+      gradient = choose(hit, splat(-others), e) * (w * scale * f.gradient / sum);
+      return double{w} * f.loss * entropy;
+    }
+    const float own = (1 - smoothing) * w;
+    gradient =
+        (choose(hit, splat(-others), e) * (own / sum) + e * (all_shares / sum) - shares) * scale;
+    // -log p of class k is the label's and z[label] - z[k].
+    const Vec further = choose(valid, shares * (z[label] - z), Vec{});
+    return (double{own} + all_shares) * entropy + horizontal_sum(further);
   }
 };
 

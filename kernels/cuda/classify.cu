@@ -1,6 +1,6 @@
-// Classes of pixels and the confusion matrix. The values and labels are read once, a byte a pixel
-// or nothing but counts is written. A few neighbouring threads have a pixel, as in softmax, each
-// packs of 16 bytes of its channels.
+// Classes of pixels, the confusion matrix and the counts of probabilities. The values and labels
+// are read once, a byte a pixel or nothing but counts is written. A few neighbouring threads have a
+// pixel, as in softmax, each packs of 16 bytes of its channels.
 //
 // The matrix: a block counts in shared memory, in up to 32 copies that lie cell by cell, so that
 // the lanes of a warp which meet the same cell use different banks; then it adds what is not zero
@@ -106,6 +106,64 @@ __global__ void __launch_bounds__(block_threads)
   }
 }
 
+// The counts of ProbabilityCounts, in shared memory as those of the matrix.
+struct Tallies {
+  Count* counts;
+  unsigned classes, cells, copies;
+  float threshold;
+};
+template <class T, int N>
+__global__ void __launch_bounds__(block_threads)
+    probability_kernel(Tallies m, const T* __restrict__ values, const uint8_t* __restrict__ labels,
+                       Pixels g) {
+  using P = ProbabilityCounts;
+  Count* const slots = simt::dynamic_shared<Count>();
+  const unsigned self = threadIdx.y * blockDim.x + threadIdx.x;
+  for (unsigned i = self; i < m.cells * m.copies; i += block_threads) slots[i] = 0;
+  __syncthreads();
+  const auto add = [&](unsigned cell, Count count) {
+    simt::atomic_add(slots + cell * m.copies + threadIdx.y % m.copies, count);
+  };
+  for (int64_t begin = int64_t{blockIdx.x} * g.high; begin < g.pixels;
+       begin += int64_t{gridDim.x} * g.high) {
+    const int64_t own = begin + threadIdx.y, i = own < g.pixels ? own : g.pixels - 1;
+    const T* const pixel = values + i * g.channels;
+    const uint64_t best = best_of<true>(pixel, g, Pack<T, N>{});
+    const unsigned label = labels[i];
+    if (own != i || best == not_a_number || label >= m.classes) continue;
+    const auto claim = [&](unsigned c, float share) {
+      if (!(share > m.threshold)) return;
+      add(c, 1);
+      if (c == label) add(m.classes + c, 1);
+    };
+    if (g.channels == 1) {
+      const float share = to_float(*pixel);
+      claim(0, 1 - share);
+      claim(1, share);
+    } else {
+      for_each_pack<N>(g, [&](int64_t first) {
+        const Floats<N> v = load_floats<N>(pixel + first);
+        for (int k = 0; k < N; ++k) claim(static_cast<unsigned>(first) + k, v.v[k]);
+      });
+    }
+    if (threadIdx.x != 0) continue;
+    // Of equal shares of a lone channel the first class has the pixel.
+    const int64_t found = class_of(best, pixel, g, 0.5F);
+    const float there = to_float(pixel[g.channels == 1 ? 0 : found]),
+                confidence = g.channels == 1 && found == 0 ? 1 - there : there;
+    const unsigned bin = 2 * m.classes + P::fields * static_cast<unsigned>(P::bin_of(confidence));
+    add(bin, 1);
+    if (found == label) add(bin + 1, 1);
+    add(bin + 2, static_cast<Count>(confidence * P::unit));
+  }
+  __syncthreads();
+  for (unsigned cell = self; cell < m.cells; cell += block_threads) {
+    Count sum = 0;
+    for (unsigned copy = 0; copy < m.copies; ++copy) sum += slots[cell * m.copies + copy];
+    if (sum != 0) simt::atomic_add(m.counts + cell, sum);
+  }
+}
+
 void classify(const Classify& p, const Classify::Buffers& b, const Stream& stream) {
   with_pack(p.dtype, p.values.c, [&]<class T, int N>(Pack<T, N>) {
     const Pixels g = pixels_of<N>(p.values);
@@ -135,11 +193,27 @@ void confusion_matrix(const ConfusionMatrix& p, const ConfusionMatrix::Buffers& 
   });
 }
 
+void probability_counts(const ProbabilityCounts& p, const ProbabilityCounts::Buffers& b,
+                        const Stream& stream) {
+  constexpr unsigned most_copies = 16, slots = 2048;  // 16 KiB
+  const auto cells = static_cast<unsigned>(p.count());
+  unsigned copies = 1;
+  while (copies < most_copies && 2 * copies * cells <= slots) copies *= 2;
+  const Tallies m{reinterpret_cast<Count*>(b.counts), static_cast<unsigned>(p.classes()), cells,
+                  copies, p.threshold};
+  with_pack(p.dtype, p.values.c, [&]<class T, int N>(Pack<T, N>) {
+    const Pixels g = pixels_of<N>(p.values);
+    simt::launch(probability_kernel<T, N>, g.grid(), g.block(), cells * copies * sizeof(Count),
+                 stream, m, static_cast<const T*>(b.values), b.labels, g);
+  });
+}
+
 }  // namespace
 
 void register_classify() {
   add<classify, Classify>(only_storage_types);
   add<confusion_matrix, ConfusionMatrix>(only_storage_types);
+  add<probability_counts, ProbabilityCounts>(only_storage_types);
 }
 
 }  // namespace unetd::UNETD_GPU

@@ -22,27 +22,42 @@ SIMT_DEVICE double scale_of(const double* weights, unsigned count, float factor)
 // Neither loss subtracts what is nearly equal: of a confident pixel, loss and gradient are far
 // below the rounding of 1.
 
+enum class Form : uint8_t { plain, focal, smoothed };
+// The number that a form has beside the weights: gamma, or what smoothing gives each class.
+template <class P>
+float degree_of(const P& p, Form form) {
+  if constexpr (requires { p.smoothing; }) {
+    if (form == Form::smoothed) return p.smoothing / static_cast<float>(p.logits.c);
+  }
+  return p.gamma;
+}
+
 // What a focal loss multiplies -log(1 - q) and its gradient by.
 struct Focus {
   float loss, gradient;
 };
-template <bool focal>
+template <Form form>
 SIMT_DEVICE Focus focus(float gamma, float q, float loss) {
-  if constexpr (!focal) return {1, 1};
+  if constexpr (form != Form::focal) return {1, 1};
   const float power = powf(q, gamma);
   return {power, power * (1 + gamma * (q > 0 ? (1 - q) * loss / q : 1.F))};
 }
 
-// -log softmax(z)[label]
-template <bool focal>
+// -log softmax(z)[label]; smoothed, that of every class has a share in it.
+template <Form of>
 struct CrossEntropyPixel {
+  static constexpr Form form = of;
   const float* weights;  // or null
   int64_t channels;
-  float gamma;
+  float degree;
 
   SIMT_DEVICE float weight(int64_t label) const {
     if (label >= channels) return 0;
     return weights == nullptr ? 1 : weights[label];
+  }
+  // What smoothing gives a class of every target, with its weight.
+  SIMT_DEVICE float share(int64_t c) const {
+    return weights == nullptr ? degree : degree * weights[c];
   }
   // This thread's part of the loss; `visit` goes over its packs of channels.
   template <class Visit>
@@ -50,29 +65,53 @@ struct CrossEntropyPixel {
                               const Visit& visit) const {
     const bool valid = label < channels;
     float top = -INFINITY, others = 0;  // the other classes' share, summed without the label's
+    float shares = 0, further = 0;      // of smoothing: -log p of a class is the label's and more
     visit(z, [&](int64_t, float v) { top = Larger{}(top, v); });
     top = join_lanes(top, lanes, Larger{});
-    visit(z, [&](int64_t c, float v) { others += c == label ? 0.F : expf(v - top); });
-    others = join_lanes(others, lanes, Plus{});
     const float at_label = z[valid ? label : 0] - top, w = weight(label), own = expf(at_label);
-    const float sum = others + own, entropy = log1pf(others + (own - 1)) - at_label;
-    const Focus f = focus<focal>(gamma, others / sum, entropy);
-    const float factor = w * scale * f.gradient / sum;
-    visit(z, dz, [&](int64_t c, float v) {
-      if (!valid) return 0.F;
-      return (c == label ? -others : expf(v - top)) * factor;
+    visit(z, [&](int64_t c, float v) {
+      others += c == label ? 0.F : expf(v - top);
+      if constexpr (form == Form::smoothed) {
+        shares += share(c);
+        further += share(c) * (at_label - (v - top));
+      }
     });
-    if (!valid || threadIdx.x != 0) return 0;
-    return double{w} * double{f.loss} * (double{log1pf(others + (own - 1))} - double{at_label});
+    others = join_lanes(others, lanes, Plus{});
+    const float sum = others + own;
+    if constexpr (form == Form::smoothed) {
+      shares = join_lanes(shares, lanes, Plus{});
+      further = join_lanes(further, lanes, Plus{});
+      const float rest = 1 - degree * static_cast<float>(channels);
+      const float hit = rest * w * scale / sum, all = shares * scale / sum;
+      visit(z, dz, [&](int64_t c, float v) {
+        if (!valid) return 0.F;
+        const float e = expf(v - top);
+        return (c == label ? -others : e) * hit + e * all - share(c) * scale;
+      });
+      if (!valid || threadIdx.x != 0) return 0;
+      return double{rest * w + shares} * (double{log1pf(others + (own - 1))} - double{at_label}) +
+             double{further};
+    } else {
+      const float entropy = log1pf(others + (own - 1)) - at_label;
+      const Focus f = focus<form>(degree, others / sum, entropy);
+      const float factor = w * scale * f.gradient / sum;
+      visit(z, dz, [&](int64_t c, float v) {
+        if (!valid) return 0.F;
+        return (c == label ? -others : expf(v - top)) * factor;
+      });
+      if (!valid || threadIdx.x != 0) return 0;
+      return double{w} * double{f.loss} * (double{log1pf(others + (own - 1))} - double{at_label});
+    }
   }
 };
 
 // The sum over channels of log(1 + exp(z)), or of p log(1 + exp(-z)) where the class is there.
-template <bool focal>
+template <Form of>
 struct BcePixel {
+  static constexpr Form form = of;
   const float* pos_weight;  // or null
   int64_t channels;
-  float gamma;
+  float degree;
 
   SIMT_DEVICE float weight(int64_t label) const {
     return label < (channels == 1 ? 2 : channels) ? static_cast<float>(channels) : 0.F;
@@ -89,7 +128,7 @@ struct BcePixel {
       const float away = hit ? -v : v, e = expf(-fabsf(v));
       const float q = (away < 0 ? e : 1.F) / (1 + e);  // sigmoid(away); if it is small, so is e
       const double softplus = double{log1pf(e)} + (away > 0 ? away : 0.F);
-      const Focus f = focus<focal>(gamma, q, static_cast<float>(softplus));
+      const Focus f = focus<form>(degree, q, static_cast<float>(softplus));
       loss += double{p} * double{f.loss} * softplus;
       return (hit ? -p : p) * q * f.gradient * scale;
     });
@@ -139,7 +178,7 @@ struct Packs {
 };
 
 // Of a multiprocessor. Said aloud, since ptxas prefers more of them and spills registers for it.
-constexpr unsigned resident_blocks = 6;
+constexpr unsigned resident_blocks(Form form) { return form == Form::smoothed ? 4 : 6; }
 
 struct LossBuffers {
   const float* logits;
@@ -147,7 +186,7 @@ struct LossBuffers {
   float *loss, *dlogits;
 };
 template <class Pixel, int N>
-__global__ void __launch_bounds__(block_threads, resident_blocks)
+__global__ void __launch_bounds__(block_threads, resident_blocks(Pixel::form))
     loss_kernel(double* __restrict__ sums, LossBuffers b, const double* __restrict__ weights,
                 unsigned weight_count, float factor, Pixel pixel, Pixels g) {
   const float scale = static_cast<float>(scale_of(weights, weight_count, factor));
@@ -172,13 +211,16 @@ __global__ void __launch_bounds__(block_threads)
   if (threadIdx.x == 0) *loss = static_cast<float>(scale * sum);
 }
 
-template <class P, template <bool> class Pixel>
+template <class P, template <Form> class Pixel>
 struct LossKernel final : Kernel<P> {
   explicit LossKernel(const P& p) : p_(p) {}
   size_t workspace() const override { return (weight_sums + full_grid) * sizeof(double); }
   void run(const typename P::Buffers& b, void* workspace, Stream& stream) const override {
-    if (p_.gamma == 0) return launch(make<false>(b), b, workspace, stream);
-    launch(make<true>(b), b, workspace, stream);
+    if constexpr (requires { p_.smoothing; }) {
+      if (p_.smoothing > 0) return launch(make<Form::smoothed>(b), b, workspace, stream);
+    }
+    if (p_.gamma > 0) return launch(make<Form::focal>(b), b, workspace, stream);
+    launch(make<Form::plain>(b), b, workspace, stream);
   }
 
  private:
@@ -204,9 +246,9 @@ struct LossKernel final : Kernel<P> {
     if (pack_size(DType::f32, p_.logits.c) == 1) return evaluate(Pack<float, 1>{});
     evaluate(Pack<float>{});
   }
-  template <bool focal>
-  Pixel<focal> make(const typename P::Buffers& b) const {
-    return {static_cast<const float*>(b.class_weights()), p_.logits.c, p_.gamma};
+  template <Form form>
+  Pixel<form> make(const typename P::Buffers& b) const {
+    return {static_cast<const float*>(b.class_weights()), p_.logits.c, degree_of(p_, form)};
   }
 
   P p_;

@@ -2,7 +2,9 @@
 
 #include "kernels/ref/ref.h"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace unetd::ref {
 namespace {
@@ -56,11 +58,43 @@ void confusion_matrix(const ConfusionMatrix& p, const ConfusionMatrix::Buffers& 
   });
 }
 
+void probability_counts(const ProbabilityCounts& p, const ProbabilityCounts::Buffers& b) {
+  using P = ProbabilityCounts;
+  const int64_t classes = p.classes();
+  with_type(p.dtype, [&]<class T>(T) {
+    const auto value = values_of<T>(p, b.values);
+    const uint8_t* label = b.labels;
+    std::vector<float> shares(static_cast<size_t>(classes));
+    for (int64_t n = 0; n < p.values.n; ++n) {
+      for (int64_t h = 0; h < p.values.h; ++h) {
+        for (int64_t w = 0; w < p.values.w; ++w, ++label) {
+          if (*label >= classes) continue;
+          for (int64_t c = 0; c < p.values.c; ++c)
+            shares[static_cast<size_t>(c)] = static_cast<float>(value(n, h, w, c));
+          if (p.values.c == 1) shares = {1 - shares[0], shares[0]};
+          if (std::ranges::any_of(shares, [](float v) { return std::isnan(v); })) continue;
+          for (int64_t c = 0; c < classes; ++c) {
+            if (!(shares[static_cast<size_t>(c)] > p.threshold)) continue;
+            ++b.counts[c];
+            if (c == *label) ++b.counts[classes + c];
+          }
+          const auto best = std::ranges::max_element(shares);
+          int64_t* const bin = b.counts + 2 * classes + int64_t{P::fields} * P::bin_of(*best);
+          ++bin[0];
+          if (best - shares.begin() == *label) ++bin[1];
+          bin[2] += static_cast<int64_t>(*best * P::unit);
+        }
+      }
+    }
+  });
+}
+
 }  // namespace
 
 void register_classify() {
   add<classify, Classify>();
   add<confusion_matrix, ConfusionMatrix>();
+  add<probability_counts, ProbabilityCounts>();
 }
 
 }  // namespace unetd::ref

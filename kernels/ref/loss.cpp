@@ -50,6 +50,10 @@ void cross_entropy(const CrossEntropy& p, const CrossEntropy::Buffers& b) {
     const double total = sum_valid(
         s, b.labels, s.c, [&](int64_t, int64_t, int64_t, uint8_t label) { return weight(label); });
     const double scale = total > 0 ? p.factor / total : 0;  // nothing valid: no loss, no gradient
+    const double others =
+        p.smoothing / static_cast<double>(s.c);  // what each class gets of a target
+    double all_weights = 0;
+    for (int64_t c = 0; c < s.c; ++c) all_weights += weight(static_cast<uint8_t>(c));
     const double loss =
         sum_valid(s, b.labels, s.c, [&](int64_t n, int64_t h, int64_t w, uint8_t label) {
           double top = -std::numeric_limits<double>::infinity(), sum = 0;
@@ -58,13 +62,18 @@ void cross_entropy(const CrossEntropy& p, const CrossEntropy::Buffers& b) {
           const double at_label = logits(n, h, w, label) - top;
           const double entropy = std::log(sum) - at_label;
           const Focus f = focus(p.gamma, -std::expm1(-entropy), entropy);
+          const double own = (1 - p.smoothing) * weight(label);
+          double smoothed = 0;
           for (int64_t c = 0; c < s.c; ++c) {
-            const double probability = std::exp(logits(n, h, w, c) - top) / sum;
-            const double target = c == label ? 1 : 0;
+            const double at = logits(n, h, w, c) - top, probability = std::exp(at) / sum;
+            const double target = c == label ? 1 : 0,
+                         share = others * weight(static_cast<uint8_t>(c));
             dlogits(n, h, w, c) =
-                static_cast<T>(scale * weight(label) * f.gradient * (probability - target));
+                static_cast<T>(scale * (own * f.gradient * (probability - target) +
+                                        others * all_weights * probability - share));
+            smoothed += share * (std::log(sum) - at);
           }
-          return weight(label) * f.loss * entropy;
+          return own * f.loss * entropy + smoothed;
         });
     *static_cast<T*>(b.loss) = static_cast<T>(scale * loss);
   });

@@ -69,7 +69,8 @@ void update(const P& p, const UpdateBuffers& b, Step&& step) {
 
 void adamw(const AdamW& p, const UpdateBuffers& b) {
   const OptimizerScalars& at = *b.scalars;
-  const double rate = at.learning_rate, beta1 = p.beta1, beta2 = p.beta2, decay = p.weight_decay;
+  const double rate = at.learning_rate, beta1 = at.momentum, beta2 = p.beta2,
+               decay = p.weight_decay;
   update(p, b, [&](double g, double& param, double* state) {
     double &m = state[0], &v = state[1], &largest = state[2];
     if (p.coupled) {
@@ -86,7 +87,8 @@ void adamw(const AdamW& p, const UpdateBuffers& b) {
 }
 
 void sgd(const Sgd& p, const UpdateBuffers& b) {
-  const double rate = b.scalars->learning_rate, momentum = p.momentum, decay = p.weight_decay;
+  const double rate = b.scalars->learning_rate, decay = p.weight_decay;
+  const double momentum = p.momentous ? b.scalars->momentum : 0;
   update(p, b, [&](double g, double& param, double* state) {
     g += decay * param;
     state[0] = momentum * state[0] + g;
@@ -96,10 +98,11 @@ void sgd(const Sgd& p, const UpdateBuffers& b) {
 
 void rmsprop(const RmsProp& p, const UpdateBuffers& b) {
   const double rate = b.scalars->learning_rate, alpha = p.alpha, decay = p.weight_decay;
+  const double momentum = p.momentous ? b.scalars->momentum : 0;
   update(p, b, [&](double g, double& param, double* state) {
     g += decay * param;
     state[0] = alpha * state[0] + (1 - alpha) * g * g;
-    state[1] = p.momentum * state[1] + g / (std::sqrt(state[0]) + p.eps);
+    state[1] = momentum * state[1] + g / (std::sqrt(state[0]) + p.eps);
     param -= rate * state[1];
   });
 }

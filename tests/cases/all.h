@@ -29,7 +29,7 @@ using AllProblems =
                SoftmaxGrad, Add, MaxPool2x2, MaxPool2x2Grad, Upsample2x, Upsample2xGrad,
                ConcatChannels, SplitChannels, Pad2d, CrossEntropy, BceWithLogits, TverskyLoss,
                GlobalNorm, ScaleGradient, GradientFactor, AdamW, Sgd, RmsProp, Ema, Cast, Classify,
-               ConfusionMatrix, BlendTile, PreparePatches>;
+               ConfusionMatrix, ProbabilityCounts, BlendTile, PreparePatches>;
 
 // visit.template operator()<P>() for every problem.
 template <class Visit>

@@ -29,6 +29,23 @@ inline Signature describe(const ConfusionMatrix& p) {
             .reduction = 0}}};
 }
 
+// Multiples of an eighth: on the edges of bins, equal to thresholds and to each other.
+inline Signature describe(const ProbabilityCounts& p) {
+  return {{{"values", p.values, p.kind, p.dtype, fractions(8)},
+           {"labels",
+            {p.values.n, p.values.h, p.values.w, 1},
+            Kind::dense,
+            DType::u8,
+            labels(p.classes())}},
+          {{.name = "counts",
+            .shape = vector_shape(p.count()),
+            .kind = Kind::dense,
+            .dtype = DType::i64,
+            .fill = integers(0, 9),
+            .in_place = true,
+            .reduction = 0}}};
+}
+
 // Both kinds of values, both thresholds, and as many classes as a byte can tell.
 template <class P>
 Cases<P> classify_cases() {
@@ -51,6 +68,12 @@ inline Cases<Classify> cases<Classify>() {
 template <>
 inline Cases<ConfusionMatrix> cases<ConfusionMatrix>() {
   return classify_cases<ConfusionMatrix>();
+}
+template <>
+inline Cases<ProbabilityCounts> cases<ProbabilityCounts>() {
+  Cases<ProbabilityCounts> all = classify_cases<ProbabilityCounts>();
+  for (ProbabilityCounts& p : all.test) p.threshold = p.values.c == 2 ? 0.75F : 0.5F;
+  return all;
 }
 
 }  // namespace unetd

@@ -56,8 +56,14 @@ Cases<P> loss_cases(const std::vector<Shape>& test) {
 }
 template <>
 inline Cases<CrossEntropy> cases<CrossEntropy>() {
-  return loss_cases<CrossEntropy>(
+  Cases<CrossEntropy> all = loss_cases<CrossEntropy>(
       {{1, 1, 1, 2}, {2, 5, 7, 3}, {1, 16, 16, 4}, {2, 3, 9, 17}, {1, 8, 8, 16}, {1, 7, 6, 33}});
+  for (const bool weighted : {false, true}) {
+    for (const Shape& s : {Shape{1, 1, 1, 2}, {2, 5, 7, 3}, {1, 8, 8, 16}, {1, 7, 6, 33}})
+      all.test.push_back({.logits = s, .weighted = weighted, .smoothing = 0.1F});
+  }
+  for (const Shape& s : net_logits()) all.perf.push_back({.logits = s, .smoothing = 0.1F});
+  return all;
 }
 template <>
 inline Cases<BceWithLogits> cases<BceWithLogits>() {

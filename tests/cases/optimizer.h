@@ -17,10 +17,10 @@ inline BufferSpec flat(const char* name, int64_t count, DType dtype, Fill fill =
                        bool in_place = false) {
   return {name, vector_shape(count), Kind::dense, dtype, std::move(fill), in_place};
 }
-// OptimizerScalars as four floats, in the order of its members.
+// OptimizerScalars as five floats, in the order of its members.
 inline BufferSpec scalars_spec() {
-  static_assert(sizeof(OptimizerScalars) == 4 * sizeof(float));
-  return flat("scalars", 4, DType::f32, list({0.01, 0.3, 0.2, 0.9}));
+  static_assert(sizeof(OptimizerScalars) == 5 * sizeof(float));
+  return flat("scalars", 5, DType::f32, list({0.01, 0.3, 0.2, 0.9, 0.8}));
 }
 
 inline Signature describe(const GlobalNorm& p) {
@@ -48,11 +48,11 @@ inline Signature describe(const AdamW& p) {
   return describe_update(p, {"m", "v"});
 }
 inline Signature describe(const Sgd& p) {
-  if (p.momentum == 0) return describe_update(p, {});
+  if (!p.momentous) return describe_update(p, {});
   return describe_update(p, {"velocity"});
 }
 inline Signature describe(const RmsProp& p) {
-  if (p.momentum == 0) return describe_update(p, {"v"});
+  if (!p.momentous) return describe_update(p, {"v"});
   return describe_update(p, {"v", "velocity"});
 }
 // LossScale as two floats, in the order of its members.
@@ -102,20 +102,20 @@ template <>
 inline Cases<Sgd> cases<Sgd>() {
   Cases<Sgd> all = flat_cases<Sgd>();
   for (const bool nesterov : {false, true}) {
-    all.test.push_back({.count = 1000, .momentum = 0.9F, .nesterov = nesterov});
+    all.test.push_back({.count = 1000, .momentous = true, .nesterov = nesterov});
     all.test.push_back(
-        {.count = 1000, .momentum = 0.9F, .weight_decay = 0.1F, .nesterov = nesterov});
+        {.count = 1000, .momentous = true, .nesterov = nesterov, .weight_decay = 0.1F});
   }
-  all.perf = {{.count = flat_perf_counts().front(), .momentum = 0.9F}};
+  all.perf = {{.count = flat_perf_counts().front(), .momentous = true}};
   return all;
 }
 template <>
 inline Cases<RmsProp> cases<RmsProp>() {
   Cases<RmsProp> all = flat_cases<RmsProp>();
-  for (const float momentum : {0.F, 0.9F}) {
-    all.test.push_back({.count = 1000, .momentum = momentum, .weight_decay = 0.1F});
+  for (const bool momentous : {false, true}) {
+    all.test.push_back({.count = 1000, .weight_decay = 0.1F, .momentous = momentous});
   }
-  all.perf = {{.count = flat_perf_counts().front(), .momentum = 0.9F}};
+  all.perf = {{.count = flat_perf_counts().front(), .momentous = true}};
   return all;
 }
 template <>

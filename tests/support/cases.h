@@ -20,10 +20,11 @@ namespace unetd {
 // What a buffer is filled with. Fixed seeds make it the same in every run.
 struct Fill {
   enum class Rule : uint8_t {
-    uniform,   // in [low, high)
-    integers,  // in [low, high], both included
-    labels,    // classes 0 to high, now and then 255 (ignore) or a class that does not exist
-    list,      // `values`
+    uniform,    // in [low, high)
+    integers,   // in [low, high], both included
+    fractions,  // multiples of 1 / high in [0, 1]
+    labels,     // classes 0 to high, now and then 255 (ignore) or a class that does not exist
+    list,       // `values`
   };
   Rule rule = Rule::uniform;
   double low = -1, high = 1;
@@ -31,6 +32,9 @@ struct Fill {
 };
 inline Fill uniform(double low, double high) { return {Fill::Rule::uniform, low, high, {}}; }
 inline Fill integers(double low, double high) { return {Fill::Rule::integers, low, high, {}}; }
+inline Fill fractions(int64_t parts) {
+  return {Fill::Rule::fractions, 0, static_cast<double>(parts), {}};
+}
 inline Fill labels(int64_t classes) {
   return {Fill::Rule::labels, 0, static_cast<double>(classes - 1), {}};
 }

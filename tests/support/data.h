@@ -81,6 +81,8 @@ inline double draw(const Fill& fill, size_t i, Rng& rng) {
   switch (fill.rule) {
     case Fill::Rule::integers:
       return integer();
+    case Fill::Rule::fractions:
+      return integer() / fill.high;
     case Fill::Rule::labels: {
       const uint32_t dice = rng.below(16);
       return dice == 0 ? 255 : dice == 1 ? fill.high + 1 : integer();

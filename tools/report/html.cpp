@@ -40,6 +40,10 @@ margin:.1em 0 .7em}
 .pictures img{width:100%;display:block;image-rendering:pixelated;border:1px solid var(--line);
 background:repeating-conic-gradient(#bbb 0 25%,#ddd 0 50%) 0/12px 12px}
 .pictures figcaption{font-weight:400;font-size:.9em;color:var(--dim)}
+.maps{display:flex;flex-wrap:wrap;gap:1em}.maps figure{flex:0 1 auto;max-width:100%}
+.maps img{max-width:100%;display:block;border:1px solid var(--line);
+background:repeating-conic-gradient(#bbb 0 25%,#ddd 0 50%) 0/12px 12px}
+.maps figcaption{font-weight:400;font-size:.9em;color:var(--dim)}
 pre{background:var(--panel);padding:1em;overflow:auto;border-radius:6px}
 summary{cursor:pointer;font-weight:600}
 )css";

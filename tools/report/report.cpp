@@ -27,13 +27,18 @@ void write_report(const std::filesystem::path& file, const TrainingReport& r) {
   Facts head;
   std::string scores;
   if (!best.is_null()) {
+    // What the judge went by stands first, and is called the best; the rest is of the same step.
     const ordered_json& valid = best["valid"];
-    head = {{"best mean IoU", digits(valid["mean_iou"])},
-            {"accuracy there", digits(valid["accuracy"])},
-            {"best step", grouped(best["step"])}};
+    const std::pair<std::string, std::string> iou{"mean IoU", digits(valid["mean_iou"])},
+        loss{"validation loss", fixed(best["valid_loss"], 4)};
+    const bool by_loss = r.judge == Config::Judge::loss;
+    head = {by_loss ? loss : iou, by_loss ? iou : loss};
+    head[0].first = "best " + head[0].first;
+    head.insert(head.end(), {{"accuracy there", digits(valid["accuracy"])},
+                             {"best step", grouped(best["step"])}});
     scores =
         scores_section("Best validation, step " + grouped(best["step"]), valid, r.data.classes) +
-        confusion_section(valid, r.data.classes);
+        confusion_section(valid, r.data.classes) + calibration_section(valid);
   }
   head.insert(head.end(), {{"parameters", grouped(r.memory.parameters)},
                            {"patches", grouped(std::ssize(r.data.patches))},
@@ -51,13 +56,14 @@ void write_report(const std::filesystem::path& file, const EvaluationReport& r) 
   const Facts head{{"mean IoU", digits(r.scores["mean_iou"])},
                    {"mean Dice", digits(r.scores["mean_dice"])},
                    {"accuracy", digits(r.scores["accuracy"])}};
-  write_file(file,
-             page("unetd: " + r.model,
-                  "<p class=\"dim\">" + escaped(r.split) + " split of " + escaped(r.store) +
-                      "</p>\n" + facts(head) + scores_section("Scores", r.scores, r.data.classes) +
-                      confusion_section(r.scores, r.data.classes) +
-                      samples_section("Sample patches", r.samples, r.data.classes) +
-                      classes_section(r.data) + configuration_section(r.config)));
+  write_file(file, page("unetd: " + r.model,
+                        "<p class=\"dim\">" + escaped(r.data) + "</p>\n" + facts(head) +
+                            scores_section("Scores", r.scores, r.classes) +
+                            confusion_section(r.scores, r.classes) + calibration_section(r.scores) +
+                            differences_section(r.differences) +
+                            samples_section("Sample patches", r.samples, r.classes) +
+                            (r.store == nullptr ? "" : classes_section(*r.store)) +
+                            configuration_section(r.config)));
 }
 
 }  // namespace unetd::report

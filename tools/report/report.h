@@ -2,6 +2,7 @@
 // self-contained file each, readable without a network and on a phone.
 #pragma once
 
+#include "tools/report/differences.h"
 #include "tools/report/sections.h"
 #include "unet/model.h"
 
@@ -31,10 +32,12 @@ struct TrainingReport {
 void write_report(const std::filesystem::path& file, const TrainingReport& report);
 
 struct EvaluationReport {
-  std::string model, store, split;       // as they were given
+  std::string model, data;               // as they were given; data: "test split of store"
   const nlohmann::ordered_json& scores;  // of tools/scores_json.h
   std::string config;                    // YAML
-  const io::StoreSchema& data;
+  const std::vector<io::ClassInfo>& classes;
+  const io::StoreSchema* store = nullptr;  // where the data is one
+  std::vector<SceneDifference> differences;
   std::vector<Sample> samples;
 };
 void write_report(const std::filesystem::path& file, const EvaluationReport& report);

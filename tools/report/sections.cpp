@@ -1,5 +1,6 @@
 #include "tools/report/sections.h"
 
+#include "tools/report/chart.h"
 #include "tools/report/html.h"
 
 #include <algorithm>
@@ -125,7 +126,20 @@ std::string scores_section(const std::string& title, const ordered_json& scores,
     row(class_heading(classes[i]), values, of_class, grouped(values["pixels"]));
   }
   row("mean", scores, of_all, "");
-  return section(title, table.html());
+  std::string out = table.html();
+  if (scores.contains("at_threshold")) {
+    const ordered_json& claimed = scores["at_threshold"];
+    Table each({"class", "IoU", "Dice", "precision", "recall", "accuracy"});
+    for (size_t i = 0; i < classes.size(); ++i) {
+      std::vector<Table::Cell> cells{class_heading(classes[i])};
+      for (const char* key : of_class)
+        cells.emplace_back(fixed(score(claimed["classes"][i], key), 3));
+      each.add(cells);
+    }
+    out += "<h3>Each class by itself, where its probability exceeds " +
+           escaped(claimed["threshold"].dump()) + "</h3>\n" + each.html();
+  }
+  return section(title, out);
 }
 
 std::string confusion_section(const ordered_json& scores,
@@ -149,6 +163,34 @@ std::string confusion_section(const ordered_json& scores,
                  "<p class=\"dim\">A row is the truth: its pixels, by the "
                  "class that was predicted.</p>" +
                      table.html());
+}
+
+std::string calibration_section(const ordered_json& scores) {
+  if (!scores.contains("calibration")) return "";
+  const ordered_json& calibration = scores["calibration"];
+  Points reached;
+  double all = 0;
+  for (const ordered_json& bin : calibration["bins"]) all += bin["pixels"].get<double>();
+  Table table({"confidence", "accuracy", "pixels", "share"});
+  for (const ordered_json& bin : calibration["bins"]) {
+    const double pixels = bin["pixels"];
+    if (pixels == 0) continue;
+    reached.emplace_back(bin["confidence"], bin["accuracy"]);
+    table.add({fixed(bin["confidence"], 3),
+               fixed(bin["accuracy"], 3),
+               grouped(bin["pixels"]),
+               {percent(pixels / all), shade(pixels / all)}});
+  }
+  const std::string chart =
+      line_chart("Accuracy over confidence",
+                 {{"perfectly calibrated", "#999999", {{0, 0}, {1, 1}}},
+                  {"this network", "#5b8def", reached}},
+                 1);
+  return section("Calibration",
+                 "<p class=\"dim\">How often pixels are right of which the network is so sure. "
+                 "Expected calibration error: " +
+                     fixed(score(calibration, "error"), 4) + ".</p>\n<div class=\"charts\">" +
+                     chart + "<div>" + table.html() + "</div></div>");
 }
 
 std::string classes_section(const io::StoreSchema& schema) {

@@ -24,6 +24,9 @@ std::string scores_section(const std::string& title, const nlohmann::ordered_jso
 std::string confusion_section(const nlohmann::ordered_json& scores,
                               const std::vector<io::ClassInfo>& classes);
 
+// The reliability curve with its expected error, where `scores` has one: accuracy over confidence.
+std::string calibration_section(const nlohmann::ordered_json& scores);
+
 // Patches and labelled pixels of each class, per split.
 std::string classes_section(const io::StoreSchema& schema);
 
