@@ -3,6 +3,7 @@
 #include "engine/base/error.h"
 #include "engine/base/pixel_type.h"
 #include "engine/base/threads.h"
+#include "engine/tensor/mirror.h"
 #include "io/scene_sources.h"
 #include "io/stated_value.h"
 
@@ -17,6 +18,7 @@
 #include <thread>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <unistd.h>
 
@@ -196,9 +198,28 @@ Scene Scene::open(const fs::path& path, const SceneOptions& options) {
       State{path, open_sources(path, options), options.resampling, thread_count()}));
 }
 
+namespace {
+
+// Reads the part of a scene of this size that the window shows, once or mirrored, and mirrors it.
+Raster read_mirrored(const Scene& scene, const Window& window) {
+  const Grid& grid = scene.grid();
+  std::vector<int64_t> rows = mirrored_line(window.y, window.height, grid.height);
+  std::vector<int64_t> columns = mirrored_line(window.x, window.width, grid.width);
+  const auto [top, bottom] = std::ranges::minmax(rows);
+  const auto [left, right] = std::ranges::minmax(columns);
+  const Raster seen = scene.read({left, top, right - left + 1, bottom - top + 1});
+  for (int64_t& row : rows) row -= top;
+  for (int64_t& column : columns) column -= left;
+  return {take_pixels(seen.image, rows, columns), take_pixels(seen.valid, rows, columns)};
+}
+
+}  // namespace
+
 Raster Scene::read(const Window& window, Outside outside) const {
   const State& s = *state_;
   UNETD_CHECK(window.width > 0 && window.height > 0, s.path.string(), ": ", window);
+  if (outside == Outside::mirror && !s.scene.grid.whole().contains(window))
+    return read_mirrored(*this, window);
   if (outside == Outside::refuse && !s.scene.grid.whole().contains(window))
     throw UserError(str("cannot read ", window, " of ", s.path.string(), ": it is ",
                         s.scene.grid.width, "x", s.scene.grid.height,

@@ -4,7 +4,9 @@
 #include "unet/loss.h"
 #include "unet/runtime.h"
 #include "unet/schedule.h"
+#include "unet/surrounded.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <span>
@@ -30,6 +32,12 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, int
       counter_(device_, model.classes),
       steps_(steps) {
   check_precision(model, device_);
+  if (model.used_side(std::min(batch.h, batch.w)) == 0) {
+    throw UsageError(str("patches of ", batch.h, "x", batch.w,
+                         " pixels are too small for a network ",
+                         "without padding, which reads at least ", model.input_side(1),
+                         " a side; tile larger ones or lower model.depth"));
+  }
   for (const std::vector<float>& w : loss_weights_) {
     UNETD_CHECK(w.empty() || static_cast<int64_t>(w.size()) == model.classes, w.size(),
                 " weights for ", model.classes, " classes");
@@ -79,7 +87,11 @@ std::unique_ptr<Trainer::Recorded> Trainer::record_training(Shape batch, std::op
   for (const std::vector<float>& w : loss_weights_) {
     r->weights.push_back(w.empty() ? Value{} : g.input(per_class, DType::f32, "class_weights"));
   }
-  const Value logits = unet(g, params_, model_, r->input.image, Mode::training);
+  if (model_.dropout > 0) r->batch = g.input({1, 1, 1, 1}, DType::i64, "batch", Kind::dense);
+  const DropoutSource dropout{r->batch, static_cast<uint64_t>(config_.training.seed)};
+  const Value output =
+      unet(g, params_, model_, r->input.image, Mode::training, /*window=*/{}, dropout);
+  const Value logits = on_whole_image(g, output, batch);
   const Value scale = loss_scale_value(g);
   r->loss = segmentation_loss(g, logits, r->input.labels, r->weights, config_.loss, scale);
   g.backward(r->loss);
@@ -116,10 +128,17 @@ void Trainer::run(Recorded& r, const OptimizerScalars& scalars) {
   r.session->run();
 }
 
+void Trainer::write_batch(const Images& images, const Tensor& labels) {
+  Recorded& r = *training_;
+  write_input(*r.session, r.input, images, PredictedLabels(labels, model_).labels());
+  const int64_t number = step_ * config_.training.accumulate + gathered_;
+  if (r.batch) r.session->write_dense(r.batch, std::as_bytes(std::span(&number, 1)));
+}
+
 double Trainer::add_gradients(const Images& images, const Tensor& labels) {
   // Batch k of the step, from 0, has its share in the mean.
+  write_batch(images, labels);
   const auto k = static_cast<float>(gathered_++);
-  write_input(*training_->session, training_->input, images, labels);
   run(*training_, {.ema_decay = k / (k + 1)});
   return training_->session->scalar(training_->loss);
 }
@@ -145,7 +164,7 @@ StepResult Trainer::train(const Images& images, const Tensor& labels) {
     result.grad_norm = update_->session->scalar(update_->norm);
   } else {
     keep_statistics();
-    write_input(*training_->session, training_->input, images, labels);
+    write_batch(images, labels);
     run(*training_, now);
     const auto measured = training_->session->scalars({training_->loss, training_->norm});
     result.loss = measured[0];
@@ -210,7 +229,8 @@ Trainer::Recorded& Trainer::evaluation(const Images& images) {
   Graph g;
   r->input = record_input(g, shape, raw, /*labelled=*/true, model_.compute);
   Params params = inference_params();
-  const Value logits = unet(g, params, model_, r->input.image, Mode::evaluation);
+  const Value output = unet(g, params, model_, r->input.image, Mode::evaluation);
+  const Value logits = on_whole_image(g, output, shape);
   counter_.record(g, logits, r->input.labels, 0);
   r->loss = segmentation_loss(g, logits, r->input.labels, {}, config_.loss);
   r->session = with_remedy(smaller_batch,
@@ -220,8 +240,9 @@ Trainer::Recorded& Trainer::evaluation(const Images& images) {
 }
 
 double Trainer::evaluate(const Images& images, const Tensor& labels) {
-  Recorded& r = evaluation(images);
-  write_input(*r.session, r.input, images, labels);
+  Surrounded whole(images, model_);
+  Recorded& r = evaluation(whole.images());
+  write_input(*r.session, r.input, whole.images(), whole.labels(labels));
   r.session->run();
   return r.session->scalar(r.loss);
 }

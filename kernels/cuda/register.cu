@@ -13,6 +13,7 @@ void register_kernels() {
   register_conv2d_data_grad();
   register_conv2d_weight_grad();
   register_conv_transpose2x2();
+  register_dropout();
   register_loss();
   register_maxpool2x2();
   register_optimizer();
@@ -20,7 +21,7 @@ void register_kernels() {
   register_prepare_patches();
   register_shape_ops();
   register_tversky_loss();
-  register_upsample2x();
+  register_resize_bilinear();
 }
 
 }  // namespace unetd::UNETD_GPU

@@ -8,13 +8,14 @@
 #include "tests/cases/conv2d.h"
 #include "tests/cases/conv2d_stats.h"
 #include "tests/cases/conv_transpose2x2.h"
+#include "tests/cases/dropout.h"
 #include "tests/cases/loss.h"
 #include "tests/cases/maxpool2x2.h"
 #include "tests/cases/optimizer.h"
 #include "tests/cases/pointwise.h"
 #include "tests/cases/prepare_patches.h"
+#include "tests/cases/resize_bilinear.h"
 #include "tests/cases/shape_ops.h"
-#include "tests/cases/upsample2x.h"
 
 #include <tuple>
 
@@ -24,10 +25,10 @@ using AllProblems =
     std::tuple<Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Conv2dStats, ConvTranspose2x2,
                ConvTranspose2x2DataGrad, ConvTranspose2x2WeightGrad, BatchNormStats, BatchNormApply,
                BatchNormGrad, BatchNormInference, BatchNormApplyPool, BatchNormPoolGrad, Relu,
-               ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, MaxPool2x2,
-               MaxPool2x2Grad, Upsample2x, Upsample2xGrad, ConcatChannels, SplitChannels, Pad2d,
-               CrossEntropy, BceWithLogits, TverskyLoss, GlobalNorm, ScaleGradient, GradientFactor,
-               AdamW, Sgd, RmsProp, Ema, Cast, Classify, ConfusionMatrix, BlendTile,
+               ReluGrad, Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, Dropout, MaxPool2x2,
+               MaxPool2x2Grad, ResizeBilinear, ResizeBilinearGrad, ConcatChannels, SplitChannels,
+               Pad2d, CrossEntropy, BceWithLogits, TverskyLoss, GlobalNorm, ScaleGradient,
+               GradientFactor, AdamW, Sgd, RmsProp, Ema, Cast, Classify, ConfusionMatrix, BlendTile,
                PreparePatches>;
 
 // visit.template operator()<P>() for every problem.
