@@ -3,6 +3,7 @@
 #include "engine/base/error.h"
 #include "engine/base/pixel_type.h"
 #include "engine/base/threads.h"
+#include "engine/tensor/mirror.h"
 #include "io/scene_sources.h"
 #include "io/stated_value.h"
 
@@ -17,6 +18,7 @@
 #include <thread>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <unistd.h>
 
@@ -221,9 +223,28 @@ void Scene::State::check_window(const Window& window, Outside outside) const {
                         "x", scene.grid.height, " pixels; choose a window inside it"));
 }
 
+namespace {
+
+// Reads the part of a scene of this size that the window shows, once or mirrored, and mirrors it.
+Raster read_mirrored(const Scene& scene, const Window& window) {
+  const Grid& grid = scene.grid();
+  std::vector<int64_t> rows = mirrored_line(window.y, window.height, grid.height);
+  std::vector<int64_t> columns = mirrored_line(window.x, window.width, grid.width);
+  const auto [top, bottom] = std::ranges::minmax(rows);
+  const auto [left, right] = std::ranges::minmax(columns);
+  const Raster seen = scene.read({left, top, right - left + 1, bottom - top + 1});
+  for (int64_t& row : rows) row -= top;
+  for (int64_t& column : columns) column -= left;
+  return {take_pixels(seen.image, rows, columns), take_pixels(seen.valid, rows, columns)};
+}
+
+}  // namespace
+
 Raster Scene::read(const Window& window, Outside outside) const {
   const State& s = *state_;
   s.check_window(window, outside);
+  if (outside == Outside::mirror && !s.scene.grid.whole().contains(window))
+    return read_mirrored(*this, window);
   const auto channels = static_cast<int64_t>(s.scene.bands.size());
   check_memory(s.path, window, channels * static_cast<int64_t>(size_of(s.scene.dtype)) + 1);
   Raster raster{Tensor({1, window.height, window.width, channels}, s.scene.dtype),

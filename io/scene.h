@@ -50,8 +50,9 @@ struct Raster {
   Tensor image, valid;
 };
 
-// May a window reach outside the scene? What lies there is zero and invalid.
-enum class Outside : uint8_t { refuse, pad };
+// May a window reach outside the scene? What lies there is zero and invalid, or the scene's mirror
+// image (engine/tensor/mirror.h).
+enum class Outside : uint8_t { refuse, pad, mirror };
 
 class Scene {
  public:

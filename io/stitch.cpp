@@ -117,7 +117,8 @@ void stitch(const Scene& scene, const TilePlan& plan, MapSource& source, const M
   UNETD_CHECK(
       plan.columns.back().write_end == grid.width && plan.rows.back().write_end == grid.height,
       "plan of another size than ", scene.path().string());
-  stitch([&](const Window& window) { return scene.read(window, Outside::pad); }, plan, source, sink,
+  const Outside outside = plan.mirrored ? Outside::mirror : Outside::pad;
+  stitch([&](const Window& window) { return scene.read(window, outside); }, plan, source, sink,
          progress);
 }
 

@@ -13,7 +13,8 @@
 
 namespace unetd::io {
 
-// A window's image {1, h, w, bands} and validity {1, h, w, 1} u8; padded where it leaves the scene.
+// A window's image {1, h, w, bands} and validity {1, h, w, 1} u8; padded or mirrored where it
+// leaves the scene.
 using ReadWindow = std::function<Raster(const Window& window)>;
 
 // Computes a map tile by tile, on a device that the values of a tile need not leave, and hands out

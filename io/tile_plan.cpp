@@ -122,6 +122,18 @@ TilePlan plan_exact(int64_t width, int64_t height, int64_t tile, int64_t halo, i
   return {exact_axis(width, tile, halo, stride), exact_axis(height, tile, halo, stride)};
 }
 
+TilePlan with_surroundings(TilePlan plan, const Surroundings& around) {
+  for (std::vector<TileSpan>* const axis : {&plan.columns, &plan.rows}) {
+    for (TileSpan& s : *axis) {
+      const int64_t size = around.side(round_up(s.read_size(), around.stride));
+      s.read_begin -= around.margin;
+      s.read_end = s.read_begin + size;
+    }
+  }
+  plan.mirrored = true;
+  return plan;
+}
+
 BlendWindow parse_blend_window(std::string_view name) {
   if (name == "hann") return BlendWindow::hann;
   if (name == "triangular") return BlendWindow::triangular;

@@ -6,6 +6,7 @@
 #include "io/grid.h"
 
 #include <cstdint>
+#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct TileSpan {
 // Tiles are numbered along rows: tile i is (columns[i % columns.size()], rows[i / columns.size()]).
 struct TilePlan {
   std::vector<TileSpan> columns, rows;
+  // Windows leave the scene on all sides, and the scene goes on there as its mirror image.
+  bool mirrored = false;
 
   int64_t count() const { return static_cast<int64_t>(columns.size() * rows.size()); }
   const TileSpan& column(int64_t tile) const;
@@ -59,5 +62,16 @@ BlendWindow parse_blend_window(std::string_view name);
 // arguments out of range, Error for an empty scene.
 TilePlan plan_blend(int64_t width, int64_t height, int64_t tile, double overlap, int64_t stride,
                     BlendWindow window);
+
+// The plan's tiles for a network whose output is smaller than its input: each reads `margin` pixels
+// more on every side, and behind it what makes the window `side(size)` pixels long, where `size` is
+// a multiple of the stride that was enough for a tile without margin. Made of an exact plan without
+// halo, the map equals that of one pass over the mirrored scene: windows lie at multiples of the
+// stride to each other.
+struct Surroundings {
+  int64_t margin = 0, stride = 1;
+  std::function<int64_t(int64_t size)> side;
+};
+TilePlan with_surroundings(TilePlan plan, const Surroundings& around);
 
 }  // namespace unetd::io

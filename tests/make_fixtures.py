@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/fixtures/*.safetensors: what PyTorch answers, for the tests to compare with.
 
-    python tests/make_fixtures.py [NAME...]        # needs torch and safetensors
+    python tests/make_fixtures.py [NAME...]        # needs torch, numpy and safetensors
 
 One file per operation holds several cases. Tensors are named `case/x`; a case's attributes are
 metadata entries of the same form (`case/stride` = "2"). Images are NHWC, filters (K, R, S, C) with
@@ -15,6 +15,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -225,8 +226,8 @@ def maxpool2x2():
     f.save()
 
 
-def upsample2x():
-    f = Fixture("upsample2x", 21)
+def resize_bilinear():
+    f = Fixture("resize_bilinear", 21)
     sizes = [("plain", 2, 4, 5, 3), ("odd", 1, 3, 7, 17), ("one_pixel", 1, 1, 1, 4),
              ("one_row", 1, 1, 3, 2), ("one_channel", 1, 3, 3, 1)]  # fmt: skip
     for aligned in (True, False):
@@ -236,6 +237,54 @@ def upsample2x():
             y, dx = differentiate(run, [x], dy)
             case = f"{size}_{'aligned' if aligned else 'unaligned'}"
             f.add(case, dict(x=nhwc(x), y=nhwc(y), dy=nhwc(dy), dx=nhwc(dx)), align_corners=aligned)
+    for name, n, h, w, c, size in [("odd_skip", 2, 4, 6, 3, (5, 7)), ("blocks", 1, 6, 2, 17, (7, 3)),
+                                   ("shrink", 1, 7, 9, 2, (5, 8)), ("mixed", 1, 5, 3, 16, (9, 1)),
+                                   ("same", 1, 3, 4, 1, (3, 4))]:  # fmt: skip
+        for aligned in (True, False):
+            run = lambda x: F.interpolate(x, size=size, mode="bilinear", align_corners=aligned)
+            x, dy = f.randn(n, c, h, w), f.randn(n, c, *size)
+            y, dx = differentiate(run, [x], dy)
+            case = f"{name}_{'aligned' if aligned else 'unaligned'}"
+            f.add(case, dict(x=nhwc(x), y=nhwc(y), dy=nhwc(dy), dx=nhwc(dx)), align_corners=aligned)
+    f.save()
+
+
+def philox(counter, stream, seed):
+    """Philox 4x32-10 as in engine/base/rng.h: the blocks `counter` (u64 array) -> (count, 4) u32."""
+    low = np.uint64(0xFFFFFFFF)
+    split = lambda v: (np.uint64(v) & low, np.uint64(v) >> np.uint64(32))
+    c = [counter & low, counter >> np.uint64(32), *(np.full_like(counter, p) for p in split(stream))]
+    k0, k1 = split(seed)
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
+        c = [(p1 >> np.uint64(32)) ^ c[1] ^ k0, p1 & low, (p0 >> np.uint64(32)) ^ c[3] ^ k1, p0 & low]
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
+    return np.stack(c, 1).astype(np.uint32)
+
+
+def dropout_mask(shape, rate, seed, batch):
+    """What an image (n, c, h, w) is multiplied by: 0 or 1 / (1 - rate), as engine/op/dropout.h draws it."""
+    n, c, h, w = shape
+    groups = (c + 3) // 4
+    pixel, group = np.meshgrid(np.arange(n * h * w, dtype=np.uint64), np.arange(groups, dtype=np.uint64),
+                               indexing="ij")  # fmt: skip
+    words = philox((group | pixel << np.uint64(32)).ravel(), batch, seed).reshape(n, h, w, 4 * groups)
+    kept = (words[..., :c] >> np.uint32(8)) >= round(f32(rate) * 2**24)
+    scale = np.float32(1) / (np.float32(1) - np.float32(rate))
+    return torch.from_numpy(kept * scale).permute(0, 3, 1, 2)
+
+
+def dropout():
+    f = Fixture("dropout", 26)
+    cases = [("half", 2, 3, 4, 6, 0.5, 5, 9), ("blocks", 1, 5, 3, 33, 0.3, 2**40 + 1, 2**33 + 5),
+             ("packs", 1, 2, 3, 32, 0.9, 0, 0), ("one", 1, 1, 1, 1, 0.25, 3, 1),
+             ("none", 1, 2, 2, 4, 0.0, 1, 2)]  # fmt: skip
+    for case, n, h, w, c, rate, seed, batch in cases:
+        x, dy = f.randn(n, c, h, w), f.randn(n, c, h, w)
+        mask = dropout_mask(x.shape, rate, seed, batch).double()
+        y, dx = differentiate(lambda x: x * mask.to(x.dtype), [x], dy)
+        f.add(case, dict(x=nhwc(x), batch=torch.tensor([batch]), y=nhwc(y), dy=nhwc(dy), dx=nhwc(dx)),
+              rate=f32(rate), seed=seed)  # fmt: skip
     f.save()
 
 
@@ -558,7 +607,7 @@ def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     makers = [
-        conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, upsample2x,
+        conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, resize_bilinear, dropout,
         shape_ops, bce_with_logits, cross_entropy, tversky_loss, focal_loss, classify,
         probability_counts, optimizers, clip_grad_norm, schedules,
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/fixtures/parity_*.safetensors: what a few training steps in PyTorch lead to.
 
-    python tests/make_parity.py        # needs torch, numpy and safetensors
+    python tests/make_parity.py [NAME...]        # needs torch, numpy and safetensors
 
 Start weights and batches are not stored: they come from Philox streams (engine/base/rng.h), so C++
 makes the same bits (tests/support/parity.h); `start/*` and `first_*` are there to check that it did.
@@ -19,10 +19,10 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from make_fixtures import FOLDER, IGNORE, save, tversky
+from make_fixtures import FOLDER, IGNORE, dropout_mask, philox, save, tversky
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-from torch_unet import UNet  # noqa: E402
+from torch_unet import EncoderDecoder, ListedUNet, UNet, centred  # noqa: E402
 
 LEARNING_RATE = 1e-5
 
@@ -38,29 +38,16 @@ LOSSES = {
 }
 
 
-def philox(counter, stream, seed):
-    """Philox 4x32-10 as in engine/base/rng.h: the blocks `counter` (u64 array) -> (count, 4) u32."""
-    low = np.uint64(0xFFFFFFFF)
-    split = lambda v: (np.uint64(v) & low, np.uint64(v) >> np.uint64(32))
-    c = [counter & low, counter >> np.uint64(32), *(np.full_like(counter, p) for p in split(stream))]
-    k0, k1 = split(seed)
-    for _ in range(10):
-        p0, p1 = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
-        c = [(p1 >> np.uint64(32)) ^ c[1] ^ k0, p1 & low, (p0 >> np.uint64(32)) ^ c[3] ^ k1, p0 & low]
-        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & low, (k1 + np.uint64(0xBB67AE85)) & low
-    return np.stack(c, 1).astype(np.uint32)
-
-
 def random_words(count, stream, seed):
     """The first `count` numbers of Rng(seed, stream).next()."""
     return philox(np.arange((count + 3) // 4, dtype=np.uint64), stream, seed).reshape(-1)[:count]
 
 
-def dense_order(name, tensor):
-    """A filter of PyTorch as (K, R, S, C); vectors as they are."""
+def dense_order(tensor):
+    """A filter of PyTorch as (K, R, S, C), a transposed one known by its size; vectors as they are."""
     if tensor.dim() != 4:
         return tensor
-    return tensor.permute(1, 2, 3, 0) if name.endswith("up.weight") else tensor.permute(0, 2, 3, 1)
+    return tensor.permute(1, 2, 3, 0) if tensor.shape[2] == 2 else tensor.permute(0, 2, 3, 1)
 
 
 class Parity:
@@ -79,17 +66,22 @@ class Parity:
     noise), `inside` where ring = dy^2 + dx^2 - radius^2 <= 0. Label 255 where |ring| <= radius, else 1
     inside and 0 outside. The network sees sample / 255 in f32.
 
-    Step: one of LOSSES, global norm clipped to 1, AdamW with PyTorch's defaults but for the learning
-    rate.
+    Step: one of LOSSES on the labels' middle where the network predicts no more, global norm clipped to
+    1, AdamW with PyTorch's defaults but for the learning rate. Dropout, behind the deepest level, by
+    dropout_mask(rate, seed, step).
+
+    `network` is the class and its options, `model` the same as settings of the configuration.
     """
 
-    def __init__(self, name, seed, size, bilinear, bias, steps=30, loss="cross_entropy"):
+    def __init__(self, name, seed, size, bilinear, bias, steps=30, loss="cross_entropy", depth=4, dropout=0,
+                 network=(UNet, {}), model=None):  # fmt: skip
         self.name, self.seed, self.size, self.bilinear, self.bias = name, seed, size, bilinear, bias
-        self.batch, self.channels, self.classes, self.width, self.depth = 2, 3, 2, 8, 4
-        self.steps, self.loss = steps, loss
+        self.batch, self.channels, self.classes, self.width, self.depth = 2, 3, 2, 8, depth
+        self.steps, self.loss, self.dropout = steps, loss, dropout
+        (self.kind, self.options), self.model = network, model or {}
 
     def network(self):
-        net = UNet(self.channels, self.classes, self.width, self.depth, self.bilinear, self.bias)
+        net = self.kind(self.channels, self.classes, self.width, self.depth, **self.options)
         state = net.state_dict()
         weight_of = lambda name: state[name.rsplit(".", 1)[0] + ".weight"]
         names = sorted(n for n, _ in net.named_parameters() if weight_of(n).dim() == 4)
@@ -98,7 +90,7 @@ class Parity:
             top24 = random_words(state[name].numel(), 1000 + i, self.seed) >> np.uint32(8)
             unit = top24.astype(np.float32) * np.float32(2.0**-23) - np.float32(1)
             values = unit * (np.float32(1) / np.sqrt(np.float32(fan_in)))
-            ours = dense_order(name, state[name])  # a view: filling it fills the network
+            ours = dense_order(state[name])  # a view: filling it fills the network
             ours.copy_(torch.from_numpy(values).reshape(ours.shape))
         return net
 
@@ -132,9 +124,13 @@ class Parity:
         losses, norms = [], []
         for step in range(self.steps):
             images, labels = self.batch_at(step)
+            if self.dropout > 0:
+                net.drop = lambda x: x * dropout_mask(x.shape, self.dropout, self.seed, step).to(x.dtype)
             x = (images.float() / 255).to(dtype).permute(0, 3, 1, 2)
             x = x if channels_last else x.contiguous()
-            loss = LOSSES[self.loss](net(x), labels)
+            logits = net(x)
+            labels = centred(labels.unsqueeze(1), *logits.shape[2:]).squeeze(1)
+            loss = LOSSES[self.loss](logits, labels)
             optimizer.zero_grad()
             loss.backward()
             norms.append(nn.utils.clip_grad_norm_(net.parameters(), 1.0).item())
@@ -159,12 +155,12 @@ class Parity:
         tensors = {"losses": losses, "grad_norms": norms, "first_images": self.batch_at(0)[0],
                    "first_labels": self.batch_at(0)[1].to(torch.uint8).unsqueeze(-1)}  # fmt: skip
         for name, value in final.items():
-            if self.bias and is_noise(name):
+            if self.bias and self.options.get("norm", True) and is_noise(name):
                 continue
             moved, exact_moved = value.double() - start[name].double(), exact[name] - start[name].double()
             index = torch.arange(min(64, value.numel())) * value.numel() // min(64, value.numel())
-            tensors[f"start/{name}"] = dense_order(name, start[name]).flatten()[index]
-            tensors[f"final/{name}"] = dense_order(name, value).flatten()[index]
+            tensors[f"start/{name}"] = dense_order(start[name]).flatten()[index]
+            tensors[f"final/{name}"] = dense_order(value).flatten()[index]
             tensors[f"summary/{name}"] = torch.stack([
                 value.double().sum(), value.double().norm(), moved.norm(),
                 (moved - exact_moved).norm() / exact_moved.norm()])  # fmt: skip
@@ -172,7 +168,7 @@ class Parity:
             seed=self.seed, size=self.size, batch=self.batch, steps=self.steps, width=self.width,
             depth=self.depth, in_channels=self.channels, classes=self.classes, learning_rate=LEARNING_RATE,
             clip_norm=1.0, conv_bias=int(self.bias), upsample="bilinear" if self.bilinear else "transposed",
-            loss=self.loss,
+            loss=self.loss, **{f"model.{key}": value for key, value in self.model.items()},
         )  # fmt: skip
         tensors = {name: t.contiguous() for name, t in tensors.items()}
         save(tensors, metadata, FOLDER / f"{self.name}.safetensors")
@@ -190,16 +186,31 @@ def is_noise(name):
     its value is noise, and so is the running mean that it shifts. Neither is stored."""
     layer, kind = name.rsplit(".", 1)
     index = layer.rsplit(".", 1)[-1]
-    return "double_conv" in layer and ((kind == "bias" and index in "03") or kind == "running_mean")
+    return "_conv" in layer and ((kind == "bias" and index in "03") or kind == "running_mean")
 
 
 def main():
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    Parity("parity_transposed", 4, 32, bilinear=False, bias=False).write()
-    Parity("parity_bilinear", 12, 32, bilinear=True, bias=True).write()
+    bilinear = (UNet, dict(bilinear=True, bias=True))
     overlap = dict(steps=10, loss="cross_entropy + 0.5 dice")
-    Parity("parity_overlap", 4, 32, bilinear=False, bias=False, **overlap).write()
+    all_of_them = [
+        Parity("parity_transposed", 4, 32, bilinear=False, bias=False),
+        Parity("parity_bilinear", 12, 32, bilinear=True, bias=True, network=bilinear),
+        Parity("parity_overlap", 4, 32, bilinear=False, bias=False, **overlap),
+        Parity("parity_aladdinpersson", 4, 35, bilinear=False, bias=False, steps=10, depth=3,
+               network=(ListedUNet, {}), model=dict(fit="resize", names="aladdinpersson")),
+        Parity("parity_ronneberger2015", 4, 64, bilinear=False, bias=True, steps=10, depth=2, dropout=0.5,
+               network=(UNet, dict(bias=True, norm=False, valid=True)),
+               model=dict(padding="valid", norm="none", dropout=0.5)),
+        Parity("parity_single", 12, 32, bilinear=True, bias=True, steps=10,
+               network=(UNet, dict(bilinear=True, bias=True, single=True)), model=dict(block="single")),
+        Parity("parity_dumbnet", 4, 33, bilinear=True, bias=True, steps=10, depth=2,
+               network=(EncoderDecoder, {}), model=dict(block="single", down="strided", skips="false")),
+    ]  # fmt: skip
+    for parity in all_of_them:
+        if not sys.argv[1:] or parity.name in sys.argv[1:]:
+            parity.write()
 
 
 if __name__ == "__main__":

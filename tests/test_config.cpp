@@ -1,7 +1,7 @@
 // The configuration: layers, ranges, messages, and the echo that must read back.
 #include "engine/base/error.h"
 #include "tests/support/temp_folder.h"
-#include "unet/config.h"
+#include "unet/unet_config.h"
 
 #include <fstream>
 
@@ -161,6 +161,41 @@ TEST_CASE("every preset loads and names known keys only", "[config]") {
   }
   Config config;
   CHECK_THROWS_AS(apply_preset(config, "nope"), UsageError);
+}
+
+TEST_CASE("settings of a network that exclude each other are refused", "[config]") {
+  const auto complaint = [](std::initializer_list<const char*> settings) -> std::string {
+    Config config;
+    for (const char* setting : settings) apply_override(config, parse_override(setting));
+    try {
+      unet_config(config, 3, 2);
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  CHECK_THAT(complaint({"model.padding=valid", "model.upsample=bilinear"}),
+             Catch::Contains("model.upsample transposed"));
+  CHECK_THAT(complaint({"model.padding=valid", "model.down=strided"}),
+             Catch::Contains("model.down maxpool"));
+  CHECK_THAT(complaint({"model.padding=valid", "model.fit=resize"}), Catch::Contains("model.fit"));
+  CHECK_THAT(complaint({"model.names=aladdinpersson", "model.skips=false"}),
+             Catch::Contains("model.names"));
+  CHECK(complaint({"model.padding=valid", "model.norm=none", "model.block=single"}).empty());
+}
+
+TEST_CASE("a network's settings are the configuration that it is made of", "[config]") {
+  for (const auto& [name, text] : presets()) {
+    INFO(name);
+    Config config;
+    apply_preset(config, name);
+    const UNetConfig c = unet_config(config, config.model.in_channels == 0 ? 5 : 0,
+                                     config.model.classes == 0 ? 3 : 0);
+    config.model.in_channels = c.in_channels;
+    config.model.classes = c.classes;
+    config.model.preset = Config{}.model.preset;
+    CHECK(c.settings() == config.model);
+  }
 }
 
 TEST_CASE("the nearest word is near", "[config]") {

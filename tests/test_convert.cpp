@@ -42,13 +42,16 @@ const std::string plain = " --set normalisation.method=none ";
 
 TEST_CASE("weights of PyTorch give its logits as a map", "[programs][weights]") {
   const TempFolder folder;
-  for (const std::string network : {"transposed", "bilinear", "half", "bfloat", "double"}) {
+  for (const std::string network :
+       {"transposed", "bilinear", "half", "bfloat", "double", "wp99cp", "aladdinpersson",
+        "ronneberger2015", "elaouni", "single", "dumbnet"}) {
     INFO(network);
+    const std::string padding = network == "ronneberger2015" ? "valid" : "same";
     const std::string map = (folder / (network + "_logits.tif")).string();
-    const ProgramResult result =
-        run_program("unetd-infer --quiet --model " + (fixtures / (network + ".pth")).string() +
-                    " --scene " + write_scene(folder, network).string() + " --out " + map +
-                    " --emit logits --stitch exact" + plain);
+    const ProgramResult result = run_program(
+        "unetd-infer --quiet --model " + (fixtures / (network + ".pth")).string() + " --scene " +
+        write_scene(folder, network).string() + " --out " + map +
+        " --emit logits --stitch exact --tile 16 --set model.padding=" + padding + plain);
     INFO(result.err);
     REQUIRE(result.code == 0);
     const io::Scene scene = io::Scene::open(map);

@@ -131,17 +131,31 @@ TEST_CASE("fixtures: point-wise operations", "[ops]") {
   }
 }
 
-TEST_CASE("fixtures: pooling and up-sampling", "[ops]") {
+TEST_CASE("fixtures: dropout", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("dropout")) {
+    const Dropout problem{.shape = f.shape("x"),
+                          .rate = f.single("rate"),
+                          .seed = static_cast<uint64_t>(f.integer("seed"))};
+    check(problem, f);
+    check(problem, f, {{"x", "dy"}, {"y", "dx"}});
+  }
+}
+
+TEST_CASE("fixtures: pooling and resizing", "[ops]") {
   register_kernels();
   for (const FixtureCase& f : fixture_cases("maxpool2x2")) {
     check(MaxPool2x2{.x = f.shape("x")}, f);
     check(MaxPool2x2Grad{.x = f.shape("x")}, f);
   }
-  for (const FixtureCase& f : fixture_cases("upsample2x")) {
-    const UpsampleGeometry geometry{.x = f.shape("x"),
-                                    .align_corners = f.integer("align_corners") != 0};
-    check(Upsample2x{.geometry = geometry}, f);
-    check(Upsample2xGrad{.geometry = geometry}, f);
+  for (const FixtureCase& f : fixture_cases("resize_bilinear")) {
+    const Shape y = f.shape("y");
+    const ResizeGeometry geometry{.x = f.shape("x"),
+                                  .out_h = y.h,
+                                  .out_w = y.w,
+                                  .align_corners = f.integer("align_corners") != 0};
+    check(ResizeBilinear{.geometry = geometry}, f);
+    check(ResizeBilinearGrad{.geometry = geometry}, f);
   }
 }
 

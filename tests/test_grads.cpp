@@ -250,6 +250,17 @@ TEST_CASE("gradients of point-wise operations", "[grads]") {
          {image("a", {1, 3, 4, 5}), image("b", {1, 3, 4, 5})},
          2,
          [](Graph& g, const std::vector<Value>& in) { return add(g, in[0], in[1]); }});
+  check({"dropout",
+         {image("x", {2, 3, 4, 6}),
+          {.name = "batch",
+           .shape = vector_shape(1),
+           .kind = Kind::dense,
+           .dtype = DType::i64,
+           .fill = list({7})}},
+         1,
+         [](Graph& g, const std::vector<Value>& in) {
+           return dropout(g, in[0], in[1], {.rate = 0.4F, .seed = 3});
+         }});
   check({"cast", {image("x", {1, 3, 4, 5})}, 1, [](Graph& g, const std::vector<Value>& in) {
            return cast(g, in[0], DType::bf16);
          }});
@@ -299,6 +310,15 @@ TEST_CASE("gradients of resampling and of shape operations", "[grads]") {
                return upsample2x(g, in[0], align_corners);
              }});
     }
+  }
+  for (const bool align_corners : {true, false}) {
+    check({"resize_bilinear",
+           {image("x", {1, 4, 7, 5})},
+           1,
+           [=](Graph& g, const std::vector<Value>& in) {
+             return resize_bilinear(g, in[0],
+                                    {.height = 5, .width = 4, .align_corners = align_corners});
+           }});
   }
   check({"concat_channels",
          {image("a", {2, 3, 4, 13}), image("b", {2, 3, 4, 7})},

@@ -1,158 +1,20 @@
 #include "engine/base/rng.h"
-#include "io/tile_plan.h"
-#include "kernels/register.h"
 #include "tests/support/gpu.h"
+#include "tests/support/networks.h"
 #include "tests/support/random.h"
-#include "tools/tables.h"
 #include "unet/predictor.h"
 #include "unet/trainer.h"
 
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <catch2/catch.hpp>
 
 using namespace unetd;
-
-namespace {
-
-// Parameters with batch statistics that are not the neutral 0 and 1.
-Params random_params(const UNetConfig& c) {
-  register_kernels();
-  Params params = unet_params(c, DeviceType::cpu);
-  params.initialise(5);
-  Rng rng(6);
-  for (const ParamSpec& s : params.specs()) {
-    if (s.kind != Kind::features) continue;
-    Tensor t = params.read(s.name);
-    for (float& x : t.span<float>()) x += rng.uniform(-0.2F, 0.2F);
-    params.write(s.name, t);
-  }
-  return params;
-}
-
-double largest_difference(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.shape() == b.shape());
-  double most = 0;
-  for (size_t i = 0; i < a.span<float>().size(); ++i) {
-    most = std::max(most, std::abs(double{a.span<float>()[i]} - b.span<float>()[i]));
-  }
-  return most;
-}
-
-Tensor crop(const Tensor& image, const io::Window& w) {
-  const Shape s = image.shape();
-  Tensor part({1, w.height, w.width, s.c}, DType::f32);
-  for (int64_t y = 0; y < w.height; ++y) {
-    std::copy_n(image.span<float>().data() + ((w.y + y) * s.w + w.x) * s.c, w.width * s.c,
-                part.span<float>().data() + y * w.width * s.c);
-  }
-  return part;
-}
-
-// The map stitched from the tiles of a plan with the given halo.
-Tensor stitched(Predictor& predictor, const Tensor& scene, int64_t tile, int64_t halo) {
-  const Shape s = scene.shape();
-  const io::TilePlan plan = io::plan_exact(s.w, s.h, tile, halo, predictor.model().stride());
-  const int64_t classes = predictor.model().classes;
-  Tensor map({1, s.h, s.w, classes}, DType::f32);
-  for (int64_t i = 0; i < plan.count(); ++i) {
-    const io::Window read = plan.read_window(i), write = plan.write_window(i);
-    const Tensor part = predictor.logits(crop(scene, read), {read.y, read.x, s.h, s.w});
-    for (int64_t y = 0; y < write.height; ++y) {
-      std::copy_n(part.span<float>().data() +
-                      ((write.y - read.y + y) * read.width + write.x - read.x) * classes,
-                  write.width * classes,
-                  map.span<float>().data() + ((write.y + y) * s.w + write.x) * classes);
-    }
-  }
-  return map;
-}
-
-UNetConfig small_config(bool bilinear) {
-  UNetConfig c;
-  c.in_channels = 3;
-  c.classes = 2;
-  c.width = 4;
-  c.depth = 3;
-  c.bilinear = bilinear;
-  return c;
-}
-
-}  // namespace
-
-TEST_CASE("parameter counts are those of the published networks", "[model]") {
-  UNetConfig elaouni;
-  elaouni.in_channels = 3;
-  elaouni.classes = 1;
-  elaouni.bilinear = elaouni.conv_bias = true;
-  CHECK(parameter_table(elaouni).find("Total Trainable Params: 17267393") != std::string::npos);
-  UNetConfig wp99cp;
-  wp99cp.in_channels = 13;
-  wp99cp.classes = 4;
-  const std::string table = layer_table(wp99cp, 256, 256);
-  CHECK(table.find("Total params: 31,043,588") != std::string::npos);
-  CHECK(table.find("ConvTranspose2d-15      [1, 1024, 16, 16]       2,097,664") !=
-        std::string::npos);
-}
-
-TEST_CASE("folding batch norm does not change the network", "[model]") {
-  for (const bool bilinear : {false, true}) {
-    const UNetConfig c = small_config(bilinear);
-    Params params = random_params(c);
-    const Tensor image = random_image({2, 24, 17, 3}, 8);
-    Graph g;
-    const Value x = g.input(image.shape(), DType::f32, "image");
-    const Value logits = unet(g, params, c, x, Mode::evaluation);
-    g.mark_output(logits);
-    Session session(g, {});
-    session.write(x, image);
-    session.run();
-    Predictor predictor(params, c, {});
-    CHECK(largest_difference(session.read(logits), predictor.logits(image)) < 1e-4);
-  }
-}
-
-TEST_CASE("a map stitched from tiles equals one pass over the scene", "[model][exact]") {
-  for (const bool bilinear : {false, true}) {
-    const UNetConfig c = small_config(bilinear);
-    Predictor predictor(random_params(c), c, {});
-    const Tensor scene = random_image({1, 157, 203, 3}, 9);
-    const Tensor whole = predictor.logits(scene);
-    for (const int64_t tile : {16, 40, 64}) {
-      INFO("bilinear " << bilinear << ", tile " << tile);
-      CHECK(largest_difference(stitched(predictor, scene, tile, c.receptive_radius()), whole) <
-            1e-5);
-    }
-    // With less than the receptive field the seams must show, or the check above proves nothing.
-    CHECK(largest_difference(stitched(predictor, scene, 16, c.stride()), whole) > 1e-5);
-  }
-}
-
-TEST_CASE("exact stitching holds for a full network on a scene of odd size", "[slow][exact]") {
-  for (const bool bilinear : {false, true}) {
-    UNetConfig c = small_config(bilinear);
-    c.width = 8;
-    c.depth = 4;
-    Predictor predictor(random_params(c), c, {});
-    const Tensor scene = random_image({1, 619, 743, 3}, 10);
-    const Tensor whole = predictor.logits(scene);
-    for (const int64_t tile : {128, 256, 384}) {
-      INFO("bilinear " << bilinear << ", tile " << tile);
-      CHECK(largest_difference(stitched(predictor, scene, tile, c.receptive_radius()), whole) <
-            1e-5);
-    }
-  }
-}
-
-TEST_CASE("an origin off the network's grid is refused", "[model]") {
-  const UNetConfig c = small_config(true);
-  Predictor predictor(random_params(c), c, {});
-  CHECK_THROWS_WITH(predictor.logits(random_image({1, 16, 16, 3}, 1), {4, 0, 64, 64}),
-                    Catch::Contains("off the network's grid"));
-}
 
 namespace {
 
@@ -167,7 +29,9 @@ Tensor mean_over_views(Predictor& predictor, const Tensor& image, int views) {
   }
   for (int turned = 0; turned < views; ++turned) {
     const Tensor from = apply_symmetry(index, turned);
-    const Tensor p = predictor.predict(apply_symmetry(image, turned), Outputs::probabilities);
+    const Tensor view = apply_symmetry(image, turned);
+    const Surrounded whole(view, predictor.model());
+    const Tensor p = whole.part(predictor.predict(*whole.images().samples, Outputs::probabilities));
     for (size_t i = 0; i < from.span<float>().size(); ++i) {
       const auto pixel = static_cast<size_t>(from.span<float>()[i]);
       for (size_t k = 0; k < static_cast<size_t>(classes); ++k) {
@@ -214,7 +78,8 @@ void check_views(Predictor& predictor, const Shape& shape, int views) {
   band.reach(shape.h);
   const std::vector<float> rows(static_cast<size_t>(shape.h), 1.F),
       columns(static_cast<size_t>(shape.w), 1.F);
-  predictor.blend(image, Outputs::probabilities, views, band, {0, 0, rows, columns});
+  const Surrounded whole(image, predictor.model());
+  predictor.blend(whole.images(), Outputs::probabilities, views, band, {0, 0, rows, columns});
   const Tensor mean = band.take(0, shape.h);
   CHECK(largest_difference(mean, want) < 1e-6);
   const Tensor classes = predictor.classes(image, views);
@@ -245,6 +110,20 @@ void check_views(DeviceType device, const Shape& shape, const std::vector<int>& 
 }
 
 }  // namespace
+
+TEST_CASE("a network without padding reads its scene mirrored, and nothing else", "[model]") {
+  const UNetConfig c = small_preset("ronneberger2015");
+  Predictor predictor(random_params(c), c, {});
+  const Tensor image = random_image({2, 12, 20, 3}, 4);
+  const Tensor logits = one_pass(predictor, image);
+  REQUIRE(logits.shape() == Shape{2, 12, 20, 2});
+  CHECK(best_of(logits, 0) == [&] {
+    const Tensor classes = predictor.classes(image, 1);
+    return std::vector<uint8_t>(classes.span<uint8_t>().begin(), classes.span<uint8_t>().end());
+  }());
+  check_views(predictor, {2, 12, 20, 3}, 1);
+  check_views(predictor, {2, 12, 20, 3}, 8);  // sides without a rest: views have one grid
+}
 
 TEST_CASE("views are averaged, classified and counted", "[model]") {
   check_views(DeviceType::cpu, {2, 16, 24, 3}, {1, 4, 8});
@@ -292,17 +171,18 @@ TEST_CASE("a band moves down a map", "[model]") {
 
 TEST_CASE("the trainer counts every labelled pixel once", "[train]") {
   register_kernels();
-  const UNetConfig c = small_config(false);
-  Trainer trainer(Config{}, c, {2, 16, 16, 3}, 10, {});
+  UNetConfig c = small_preset(GENERATE("milesial", "ronneberger2015"));
+  c.depth = 2;
+  Trainer trainer(Config{}, c, {2, 48, 48, 3}, 10, {});
   int64_t labelled[2] = {};
   for (const int64_t images : {2, 1}) {  // the last batch of a split is often smaller
-    Tensor labels({images, 16, 16, 1}, DType::u8);
+    Tensor labels({images, 48, 48, 1}, DType::u8);
     for (size_t i = 0; i < labels.span<uint8_t>().size(); ++i) {
       const size_t label = i % 13 == 0 ? 255 : i % 5 == 0 ? 1 : 0;
       labels.span<uint8_t>()[i] = static_cast<uint8_t>(label);
       if (label != 255) ++labelled[label];
     }
-    CHECK(trainer.evaluate(random_image({images, 16, 16, 3}, 9), labels) > 0);
+    CHECK(trainer.evaluate(random_image({images, 48, 48, 3}, 9), labels) > 0);
   }
   const Tallies tallies = trainer.take_tallies();
   const Confusion& confusion = tallies.confusion;
@@ -313,6 +193,57 @@ TEST_CASE("the trainer counts every labelled pixel once", "[train]") {
   for (const ProbabilityTally::Bin& bin : tallies.probabilities->bins) confident += bin.pixels;
   CHECK(confident == labelled[0] + labelled[1]);
   CHECK(trainer.take_tallies().confusion.total() == 0);
+}
+
+TEST_CASE("without padding the middle of a patch is learnt, however it is turned", "[train]") {
+  register_kernels();
+  UNetConfig c = small_preset("ronneberger2015");
+  c.depth = 2;
+  c.dropout = 0;
+  // 49 pixels a side: 48 are used, of which 8 are predicted; 7 are sure to be in any orientation.
+  const Shape shape{1, 49, 49, 3};
+  Tensor image(shape, DType::u8), valid({1, 49, 49, 1}, DType::u8),
+      labels(valid.shape(), DType::u8);
+  Rng rng(7);
+  for (uint8_t& x : image.span<uint8_t>()) x = static_cast<uint8_t>(rng.below(256));
+  for (uint8_t& x : valid.span<uint8_t>()) x = 1;
+  const std::vector<BandConstants> bands(3, {.line = {.shift = 128, .scale = 0.02F}});
+  for (const int32_t turned : {0, 1, 2, 5}) {
+    Draws draws = Draws::none(1, 3);
+    draws.patches[0].symmetry = turned;
+    const auto loss = [&](uint8_t inside, uint8_t outside) {
+      for (int64_t i = 0; i < labels.count(); ++i) {
+        const auto in = [](int64_t at) { return at >= 21 && at < 28; };
+        labels.span<uint8_t>()[static_cast<size_t>(i)] =
+            in(i / 49) && in(i % 49) ? inside : outside;
+      }
+      Trainer trainer(Config{}, c, shape, 10, {}, DType::u8);
+      return trainer.train({image, valid, bands, &draws}, labels).loss;
+    };
+    CHECK(loss(1, 0) == loss(1, 1));
+    CHECK(loss(1, 0) != loss(0, 0));
+    CHECK(loss(255, 1) == 0);
+  }
+}
+
+TEST_CASE("dropout depends on the step, and on nothing else", "[train]") {
+  register_kernels();
+  Config config;
+  config.optimizer.lr = 0;
+  UNetConfig c = small_config(false);
+  c.norm = false;
+  c.dropout = 0.5;
+  c.he_init = true;  // or little of the deepest level would be seen in the loss
+  const Tensor image = random_image({1, 16, 16, 3}, 15);
+  Tensor labels({1, 16, 16, 1}, DType::u8);
+  Trainer trainer(config, c, image.shape(), 10, {});
+  const double first = trainer.train(image, labels).loss,
+               second = trainer.train(image, labels).loss;
+  CHECK(first != second);
+  Trainer again(config, c, image.shape(), 10, {});
+  again.set_step(1);
+  CHECK(again.train(image, labels).loss == second);
+  CHECK(again.evaluate(image, labels) == trainer.evaluate(image, labels));
 }
 
 TEST_CASE("a network learns four images by heart", "[train]") {

@@ -337,7 +337,7 @@ TEST_CASE("kernels decline the types that they do not take", "[ops]") {
   CHECK_THAT(reason(CrossEntropy{.logits = shape, .dtype = DType::bf16}),
              Catch::Contains("cross_entropy on simt: cuda: only f32"));
   CHECK_THAT(reason(AdamW{.count = 3, .dtype = DType::f16}), Catch::Contains("only f32"));
-  CHECK_THAT(reason(Upsample2xGrad{{.x = shape, .scene_h = 8, .scene_w = 8}}),
+  CHECK_THAT(reason(ResizeBilinearGrad{{.x = shape, .scene_h = 8, .scene_w = 8}}),
              Catch::Contains("gradient of a window"));
 }
 

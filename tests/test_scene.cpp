@@ -1,6 +1,7 @@
 // Scenes and labels: what is read is what the file holds, and what is wrong with a file is said.
 #include "engine/base/error.h"
 #include "engine/base/file.h"
+#include "engine/tensor/mirror.h"
 #include "io/gdal.h"
 #include "io/labels.h"
 #include "io/scene.h"
@@ -141,6 +142,39 @@ TEST_CASE("scene: windows outside are refused, or padded when asked for", "[io]"
   }
   const Raster nothing = scene.read({100, 100, 4, 4}, Outside::pad);
   CHECK(nothing.valid.span<uint8_t>()[0] == 0);
+}
+
+TEST_CASE("scene: windows outside show the scene mirrored when asked for", "[io]") {
+  const TempFolder folder;
+  const auto hole = [](int64_t band, int64_t y, int64_t x) {
+    return x == 2 && y == 1 ? -1.0 : ramp(band, y, x);
+  };
+  const std::vector<GeoTiffBand> bands(2, GeoTiffBand{.name = "b", .nodata = -1});
+  write_raster<int16_t>(folder / "s.tif", test_grid(5, 4), bands, hole);
+  const Scene scene = Scene::open(folder / "s.tif");
+  // One side only, both sides, a corner far out, and a window that is further away than it is wide.
+  for (const Window window :
+       {Window{-3, 1, 4, 2}, Window{-2, -9, 9, 30}, Window{4, 3, 6, 7}, Window{20, -40, 2, 3}}) {
+    const Raster raster = scene.read(window, Outside::mirror);
+    const std::vector<int64_t> rows = mirrored_line(window.y, window.height, 4);
+    const std::vector<int64_t> columns = mirrored_line(window.x, window.width, 5);
+    size_t i = 0;
+    for (const int64_t y : rows) {
+      for (const int64_t x : columns) {
+        const bool data = x != 2 || y != 1;
+        CHECK(raster.valid.span<uint8_t>()[i] == (data ? 1 : 0));
+        if (data) CHECK(raster.image.span<int16_t>()[2 * i + 1] == ramp(1, y, x));
+        ++i;
+      }
+    }
+  }
+  CHECK(scene.read({1, 1, 3, 2}, Outside::mirror).valid.span<uint8_t>()[1] == 0);
+}
+
+TEST_CASE("a line is mirrored without its last pixel, as often as it takes", "[io]") {
+  CHECK(mirrored_line(-5, 12, 4) == std::vector<int64_t>{1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0});
+  CHECK(mirrored_line(-2, 5, 1) == std::vector<int64_t>(5, 0));
+  CHECK(mirrored_line(1, 2, 4) == std::vector<int64_t>{1, 2});
 }
 
 TEST_CASE("scene: scale and offset come from the file or from the caller", "[io]") {

@@ -1,4 +1,5 @@
 // Tiling and stitching: geometry by its invariants, and whole maps against one pass over the scene.
+#include "engine/tensor/mirror.h"
 #include "io/stitch.h"
 #include "io/tile_plan.h"
 #include "tests/support/map_source.h"
@@ -177,6 +178,82 @@ TEST_CASE("exact stitching equals one pass over the whole scene", "[io]") {
       CAPTURE(width, height, tile, radius);
       CHECK(equals_one_pass(scene, plan_exact(width, height, tile, radius, pool), radius));
     }
+}
+
+// A network without padding: sums of boxes, for the pixels of which the whole box is there.
+Tensor valid_box(const Tensor& image, int64_t radius) {
+  const int64_t h = image.shape().h - 2 * radius, w = image.shape().w - 2 * radius;
+  Tensor result({1, h, w, 1}, DType::f32);
+  for (int64_t y = 0; y < h; ++y)
+    for (int64_t x = 0; x < w; ++x)
+      for (int64_t k = 0; k < (2 * radius + 1) * (2 * radius + 1); ++k)
+        result.span<float>()[static_cast<size_t>(y * w + x)] +=
+            image.span<float>()[static_cast<size_t>((y + k / (2 * radius + 1)) * image.shape().w +
+                                                    x + k % (2 * radius + 1))];
+  return result;
+}
+
+TEST_CASE("windows with surroundings lie on one grid and are long enough", "[io]") {
+  constexpr int64_t margin = 13;
+  const auto side = [](int64_t size) { return size + 2 * margin + 4; };
+  for (const int64_t extent : {1, 7, 64, 100, 257, 743})
+    for (const int64_t tile : {1, 16, 50, 384})
+      for (const bool blend : {false, true}) {
+        CAPTURE(extent, tile, blend);
+        const TilePlan inner = blend ? plan_blend(extent, 1, tile, 0.5, pool, BlendWindow::hann)
+                                     : plan_exact(extent, 1, tile, 0, pool);
+        const TilePlan plan = with_surroundings(inner, {margin, pool, side});
+        CHECK(plan.mirrored);
+        REQUIRE(plan.columns.size() == inner.columns.size());
+        for (size_t i = 0; i < plan.columns.size(); ++i) {
+          const TileSpan &s = plan.columns[i], &before = inner.columns[i];
+          CHECK(s.write_begin == before.write_begin);
+          CHECK(s.write_end == before.write_end);
+          CHECK(s.weights == before.weights);
+          CHECK((blend || (s.read_begin + margin) % pool == 0));
+          CHECK((s.read_size() - 2 * margin - 4) % pool == 0);
+          CHECK(s.read_begin + margin <= s.write_begin);
+          CHECK(s.read_end - margin >= s.write_end);
+        }
+      }
+}
+
+TEST_CASE("a network without padding maps a mirrored scene without a seam", "[io]") {
+  const FakeScene scene(45, 38);
+  constexpr int64_t radius = 5;
+  const auto read = [&](const Window& window) {
+    const std::vector<int64_t> rows = mirrored_line(window.y, window.height, scene.height);
+    const std::vector<int64_t> columns = mirrored_line(window.x, window.width, scene.width);
+    const Raster whole = scene.read(scene.whole());
+    return Raster{take_pixels(whole.image, rows, columns), take_pixels(whole.valid, rows, columns)};
+  };
+  const auto mapped = [&](int64_t tile) {
+    const TilePlan plan =
+        with_surroundings(plan_exact(45, 38, tile, 0, pool),
+                          {radius, pool, [=](int64_t size) { return size + 2 * radius; }});
+    Canvas canvas(scene, 1);
+    class Source final : public MapSource {
+     public:
+      explicit Source(const TilePlan& plan) : plan_(plan) {}
+      void add(const Tensor& image, const Tensor&, int64_t tile) override {
+        const Window seen = plan_.read_window(tile);
+        values_ = valid_box(image, radius);
+        window_ = {seen.x + radius, seen.y + radius, values_.shape().w, values_.shape().h};
+      }
+      Tensor take(const Window& part) override { return crop(values_, window_, part); }
+
+     private:
+      const TilePlan& plan_;
+      Window window_{};
+      Tensor values_;
+    } source(plan);
+    io::stitch(read, plan, source, canvas.sink());
+    CHECK(canvas.complete());
+    return std::move(canvas.values);
+  };
+  const Tensor whole = mapped(100);
+  CHECK(whole.span<float>()[0] > 0);
+  for (const int64_t tile : {8, 16}) CHECK(equal(mapped(tile), whole));
 }
 
 TEST_CASE("exact stitching needs the halo and the stride", "[io]") {

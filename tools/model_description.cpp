@@ -23,10 +23,11 @@ using io::Normalisation;
 // One description: every key is asked for, and what was not is refused.
 class Description : YamlFile {
  public:
-  Description(const fs::path& path, int64_t bands, int64_t outputs)
+  Description(const fs::path& path, const UNetConfig& network)
       : YamlFile(path, "describes no model: it has no `bands`"),
-        band_count_(bands),
-        outputs_(outputs) {}
+        network_(network),
+        band_count_(network.in_channels),
+        outputs_(network.classes) {}
 
   Metadata read() {
     const YAML::Node& root = top();
@@ -45,6 +46,7 @@ class Description : YamlFile {
  private:
   Config config(const YAML::Node& root) const {
     Config config;
+    config.model = network_.settings();
     if (const YAML::Node preset = root["preset"])
       apply_preset(config, as<std::string>(preset, "preset"));
     if (const YAML::Node outputs = root["outputs"]) {
@@ -161,6 +163,7 @@ class Description : YamlFile {
                               Normalisation::Constants::sentinel2);
   }
 
+  UNetConfig network_;
   int64_t band_count_, outputs_;
 };
 
@@ -171,15 +174,15 @@ fs::path description_beside(const fs::path& weights) {
   return path.replace_extension(".yml");
 }
 
-Metadata read_description(const fs::path& path, int64_t bands, int64_t outputs) {
-  return Description(path, bands, outputs).read();
+Metadata read_description(const fs::path& path, const UNetConfig& network) {
+  return Description(path, network).read();
 }
 
-Metadata complete_metadata(const fs::path& weights, const Metadata& own, int64_t bands,
-                           int64_t outputs) {
+Metadata complete_metadata(const fs::path& weights, const Metadata& own,
+                           const UNetConfig& network) {
   const fs::path beside = description_beside(weights);
   const bool complete = own.contains("normalisation") && own.contains("classes");
-  return complete || !fs::exists(beside) ? own : read_description(beside, bands, outputs);
+  return complete || !fs::exists(beside) ? own : read_description(beside, network);
 }
 
 }  // namespace unetd

@@ -72,13 +72,13 @@ ModelFile open_model(const std::filesystem::path& path,
   const Checkpoint checkpoint(path);
   ModelFile model;
   model.unet = checkpoint.model();
-  model.metadata =
-      complete_metadata(path, checkpoint.metadata(), model.unet.in_channels, model.unet.classes);
+  model.metadata = complete_metadata(path, checkpoint.metadata(), model.unet);
   const auto get = [&](const char* key) {
     const auto found = model.metadata.find(key);
     return found == model.metadata.end() ? std::string() : found->second;
   };
   Config stored;
+  stored.model = model.unet.settings();
   if (const std::string yaml = get("config"); !yaml.empty()) {
     apply_yaml(stored, yaml, path.string());
     stored.runtime = {};  // where it was trained is not where it is used
@@ -86,7 +86,7 @@ ModelFile open_model(const std::filesystem::path& path,
   model.config = configure(stored);
   const UNetConfig wanted = unet_config(model.config, 0, 0);
   model.unet.compute = wanted.compute;
-  model.unet.bn_eps = wanted.bn_eps;  // tensors do not tell it
+  model.unet.take_untold(model.config.model);
   model.params = unet_params(model.unet, open_device(model.config.runtime.device));
   checkpoint.load(model.params);
   model.batches = checkpoint.batches();

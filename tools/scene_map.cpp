@@ -44,16 +44,18 @@ class ExactSource final : public io::MapSource {
   ExactSource(Tiles tiles, const io::Grid& grid) : tiles_(std::move(tiles)), grid_(grid) {}
 
   void add(const Tensor& raw, const Tensor& valid, int64_t tile) override {
-    window_ = tiles_.plan.read_window(tile);
+    const io::Window read = tiles_.plan.read_window(tile);
     values_ = tiles_.predictor.predict({raw, valid, tiles_.bands}, tiles_.outputs,
-                                       {window_.y, window_.x, grid_.height, grid_.width});
+                                       {read.y, read.x, grid_.height, grid_.width});
+    const int64_t margin = tiles_.predictor.model().margin();
+    window_ = {read.x + margin, read.y + margin, values_.shape().w, values_.shape().h};
   }
   Tensor take(const io::Window& part) override { return io::crop(values_, window_, part); }
 
  private:
   Tiles tiles_;
   const io::Grid& grid_;
-  io::Window window_{};  // of the last tile
+  io::Window window_{};  // of what the last tile yields
   Tensor values_;
 };
 
@@ -99,17 +101,29 @@ SceneMapper::SceneMapper(const ModelFile& model, Outputs outputs)
   }
 }
 
-io::TilePlan SceneMapper::plan(const io::Grid& grid) const {
-  const auto& c = model_.config.inference;
-  const int64_t stride = predictor_.model().stride();
-  if (c.stitch == Config::Stitch::exact) {
-    return io::plan_exact(grid.width, grid.height, c.tile, predictor_.model().receptive_radius(),
-                          stride);
-  }
+namespace {
+
+io::BlendWindow blend_window(Config::Window window) {
   constexpr io::BlendWindow windows[] = {io::BlendWindow::hann, io::BlendWindow::triangular,
                                          io::BlendWindow::gaussian};
-  return io::plan_blend(grid.width, grid.height, c.tile, c.overlap, stride,
-                        windows[static_cast<size_t>(c.window)]);
+  return windows[static_cast<size_t>(window)];
+}
+
+}  // namespace
+
+io::TilePlan SceneMapper::plan(const io::Grid& grid) const {
+  const auto& c = model_.config.inference;
+  const UNetConfig& net = predictor_.model();
+  const bool exact = c.stitch == Config::Stitch::exact;
+  io::TilePlan plan = exact ? io::plan_exact(grid.width, grid.height, c.tile,
+                                             net.valid ? 0 : net.receptive_radius(), net.stride())
+                            : io::plan_blend(grid.width, grid.height, c.tile, c.overlap,
+                                             net.stride(), blend_window(c.window));
+  if (!net.valid) return plan;
+  return io::with_surroundings(
+      std::move(plan), {.margin = net.margin(), .stride = net.stride(), .side = [&](int64_t size) {
+                          return net.input_side(size);
+                        }});
 }
 
 // As wide as the map and as high as its highest tile; one after another for maps of one size.

@@ -250,9 +250,10 @@ bench::NetworkOptions network_options(const Args& args) {
   o.batch = positive(args, "--batch");
   o.rounds = positive(args, "--rounds");
   o.profile = args.has("--verbose");
-  if (o.size < o.model.stride()) {
+  const int64_t least = o.model.valid ? o.model.input_side(1) : o.model.stride();
+  if (o.size < least) {
     throw UsageError(str("--size is ", o.size, ", but a network of depth ", o.model.depth,
-                         " needs at least ", o.model.stride()));
+                         " needs at least ", least));
   }
   return o;
 }

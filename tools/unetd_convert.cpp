@@ -7,6 +7,8 @@
 #include "tools/model_file.h"
 #include "unet/onnx.h"
 
+#include <algorithm>
+
 namespace {
 
 using namespace unetd;
@@ -58,9 +60,19 @@ void check_target(const std::filesystem::path& out, bool overwrite) {
 OnnxOptions onnx_options(const Args& args, const ModelFile& model) {
   OnnxOptions options;
   options.size = args.integer("--tile");
-  if (options.size != 0 && options.size < model.unet.stride())
+  const UNetConfig& net = model.unet;
+  if (options.size != 0 && options.size < net.stride())
     throw UsageError(
-        str("--tile: images of the network have at least ", model.unet.stride(), " pixels a side"));
+        str("--tile: images of the network have at least ", net.stride(), " pixels a side"));
+  if (!net.skips && options.size % net.stride() != 0)
+    throw UsageError(
+        str("--tile: images of the network are multiples of ", net.stride(), " a side"));
+  if (const int64_t used = net.used_side(options.size); used != options.size) {
+    throw UsageError(str("--tile: without padding the network reads ", net.input_side(1), ", ",
+                         net.input_side(1) + net.stride(), " and so on, such as ",
+                         net.input_side(std::max<int64_t>(options.size - 2 * net.margin(), 1)),
+                         " pixels a side"));
+  }
   if (args.text("--outputs") == "probabilities") {
     options.output =
         model.independent() ? OnnxOptions::Output::sigmoid : OnnxOptions::Output::softmax;
@@ -73,9 +85,8 @@ OnnxOptions onnx_options(const Args& args, const ModelFile& model) {
 // Weights without a description can be converted, too: normalisation is then left to their user.
 ModelFile open(const Args& args, const std::filesystem::path& path) {
   const Checkpoint file(path);
-  const UNetConfig& c = file.model();
   const bool described =
-      complete_metadata(path, file.metadata(), c.in_channels, c.classes).contains("normalisation");
+      complete_metadata(path, file.metadata(), file.model()).contains("normalisation");
   if (!described) log_info(path.string(), ": says nothing of bands, classes and normalisation");
   return open_model(path, [&](const Config& stored) {
     Config config = args.config(stored);

@@ -140,9 +140,10 @@ std::pair<int64_t, int64_t> input_size(const Args& args, const UNetConfig& c) {
   int64_t h = 0, w = 0;
   char x = 0, rest = 0;
   std::istringstream in(text);
-  if (!(in >> h >> x >> w) || x != 'x' || in >> rest || h < c.stride() || w < c.stride()) {
-    throw UsageError(str("--input: '", text, "' is no size HxW of at least ", c.stride(), "x",
-                         c.stride(), ", such as 256x256"));
+  const int64_t least = std::max(c.stride(), c.valid ? c.input_side(1) : 0);
+  if (!(in >> h >> x >> w) || x != 'x' || in >> rest || h < least || w < least) {
+    throw UsageError(str("--input: '", text, "' is no size HxW of at least ", least, "x", least,
+                         ", such as 256x256"));
   }
   return {h, w};
 }
@@ -207,7 +208,12 @@ void checkpoint(const Args& args) {
                      {"width", c.width},
                      {"depth", c.depth},
                      {"bilinear", c.bilinear},
-                     {"conv_bias", c.conv_bias}};
+                     {"conv_bias", c.conv_bias},
+                     {"padding", c.valid ? "valid" : "same"},
+                     {"norm", c.norm ? "batch" : "none"},
+                     {"block", c.single ? "single" : "double"},
+                     {"down", c.strided ? "strided" : "maxpool"},
+                     {"skips", c.skips}};
   for (const auto& [key, value] : file.metadata()) facts[key] = value;
   print(facts, args.json());
 }

@@ -237,7 +237,7 @@ class Run {
     Predictor predictor(params, model_, session_options(config_));
     return report::draw_samples(
         store_, report::choose_patches(store_, split), [&](const io::Raster& patch) {
-          return predictor.predict({patch.image, patch.valid, constants_}, Outputs::classes);
+          return predictor.classes({patch.image, patch.valid, constants_}, 1);
         });
   }
 
@@ -385,14 +385,11 @@ class Run {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// The network of a file, as settings.
+// The network of a file, as settings; bands and classes are the data's.
 Config config_of(const UNetConfig& network) {
   Config config;
-  config.model.width = network.width;
-  config.model.depth = network.depth;
-  config.model.upsample =
-      network.bilinear ? Config::Upsample::bilinear : Config::Upsample::transposed;
-  config.model.conv_bias = network.conv_bias;
+  config.model = network.settings();
+  config.model.in_channels = config.model.classes = 0;
   return config;
 }
 

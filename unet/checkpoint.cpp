@@ -3,6 +3,7 @@
 #include "engine/base/bytes.h"
 #include "engine/base/file.h"
 #include "engine/tensor/torch_pickle.h"
+#include "unet/param_names.h"
 #include "unet/torch_layout.h"
 
 #include <cstring>
@@ -150,31 +151,60 @@ void check_tensors(const WeightFile& file, const std::vector<ParamSpec>& specs) 
     throw UserError(str(file.path().string(), ": its tensors are not the network's", wrong));
 }
 
+// The names of one kind of network, and how deep a file's network of that kind is; 0 where the file
+// holds none.
+UNetConfig deepest(const WeightFile& file, UNetConfig c) {
+  const auto has_level = [&](int64_t level) {
+    const ParamNames names(c);
+    return file.find(names.convolution(names.down(level), 0) + ".weight") != nullptr;
+  };
+  int64_t found = 0;
+  for (c.depth = 1; c.depth <= c.finest() || has_level(c.depth - 1); ++c.depth) {
+    if (has_level(c.depth)) found = c.depth;
+  }
+  c.depth = found;
+  return c;
+}
+
+// Which of the kinds of names the file has.
+UNetConfig named(const WeightFile& file) {
+  for (const Config::Names names : {Config::Names::milesial, Config::Names::aladdinpersson}) {
+    for (const bool skips : {true, false}) {
+      for (const bool strided : {false, true}) {
+        for (const bool single : {false, true}) {
+          const UNetConfig c =
+              deepest(file, {.single = single, .strided = strided, .skips = skips, .names = names});
+          if (c.depth > 0) return c;
+        }
+      }
+    }
+  }
+  throw UserError(str(file.path().string(),
+                      ": holds no UNet whose tensors have names that are known; give a checkpoint ",
+                      "of unetd-train or a state dict of milesial's or aladdinpersson's UNet"));
+}
+
 // The network that names and shapes of the first and last tensors tell of.
 UNetConfig deduce(const WeightFile& file) {
-  const auto filter = [&](const char* name) {
-    const TensorView* const view = file.find(name);
-    if (view == nullptr) {
-      throw UserError(
-          str(file.path().string(), ": holds no UNet (no tensor ", name,
-              "); give a checkpoint of unetd-train or a state dict of milesial's UNet"));
-    }
+  const auto filter = [&](const std::string& layer) {
+    const TensorView* const view = file.find(layer + ".weight");
     constexpr size_t rank = 4;
-    if (view->shape.size() != rank || element_count(view->shape) < 1)
-      throw UserError(str(file.path().string(), ": ", name, " is no convolution"));
+    if (view == nullptr || view->shape.size() != rank || element_count(view->shape) < 1)
+      throw UserError(str(file.path().string(), ": ", layer, ".weight is no convolution"));
     return view->shape;
   };
-  const auto first = filter("inc.double_conv.0.weight");
-  UNetConfig c;
+  UNetConfig c = named(file);
+  const ParamNames names(c);
+  const std::string block = names.down(c.finest());
+  const auto first = filter(names.convolution(block, 0));
   c.width = first[0];
   c.in_channels = first[1];
-  c.classes = filter("outc.conv.weight")[0];
-  filter("down1.maxpool_conv.1.double_conv.0.weight");
-  c.depth = 1;
-  while (file.find(str("down", c.depth + 1, ".maxpool_conv.1.double_conv.0.weight"))) ++c.depth;
-  c.bilinear = file.find("up1.up.weight") == nullptr;
-  c.conv_bias = file.find("inc.double_conv.0.bias") != nullptr;
-  constexpr int64_t widest = 1024, deepest = 8;  // as in the configuration
+  c.classes = filter(names.output())[0];
+  c.bilinear = file.find(names.upsampling(c.depth - 1) + ".weight") == nullptr;
+  c.conv_bias = file.find(names.convolution(block, 0) + ".bias") != nullptr;
+  c.norm = file.find(names.norm(block, 0) + ".running_mean") != nullptr;
+  c.resize = c.names == Config::Names::aladdinpersson;  // as that implementation does
+  constexpr int64_t widest = 1024, deepest = 8;         // as in the configuration
   if (c.width > widest || c.depth > deepest) {
     throw UserError(str(file.path().string(), ": a UNet of width ", c.width, " and depth ", c.depth,
                         "; they may be up to ", widest, " and ", deepest));
@@ -190,8 +220,7 @@ Checkpoint::Checkpoint(const std::filesystem::path& path) : file_(path), model_(
   if (const std::string yaml = get("config"); !yaml.empty()) {
     Config config;
     apply_yaml(config, yaml, path.string());
-    model_.bn_eps = static_cast<float>(config.model.bn_eps);
-    model_.bn_momentum = static_cast<float>(config.model.bn_momentum);
+    model_.take_untold(config.model);
   }
 }
 
@@ -201,7 +230,8 @@ std::string Checkpoint::get(const std::string& key) const {
 }
 
 int64_t Checkpoint::batches() const {
-  const TensorView* const count = file_.find("inc.double_conv.1.num_batches_tracked");
+  const std::string norm = ParamNames(model_).convolutions().front().norm;
+  const TensorView* const count = file_.find(norm + ".num_batches_tracked");
   const bool told = count != nullptr && count->dtype == DType::i64 && count->shape.empty();
   return told ? unetd::load<int64_t>(count->bytes) : 0;
 }

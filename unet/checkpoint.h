@@ -22,7 +22,8 @@ void save_checkpoint(const std::filesystem::path& file, const Trainer& trainer,
 void save_model(const std::filesystem::path& file, const Params& params, int64_t batches,
                 const Metadata& metadata);
 
-// An opened checkpoint, or a UNet in milesial's naming as safetensors or in a file of torch.save.
+// An opened checkpoint, or a UNet whose tensors are named in one of the ways of unet/param_names.h,
+// as safetensors or in a file of torch.save.
 class Checkpoint {
  public:
   // Throws UserError when the file holds no UNet, or one with tensors missing, left over or of
@@ -32,8 +33,8 @@ class Checkpoint {
   const Metadata& metadata() const { return file_.metadata(); }
   // Absent keys: an empty string.
   std::string get(const std::string& key) const;
-  // Width, depth, channels, classes, bias and up-sampling as the tensors' names and shapes say;
-  // batch norm's constants from the configuration, where there is one.
+  // The network as the tensors' names and shapes tell it. What they do not tell
+  // (UNetConfig::take_untold) is from the configuration, where there is one.
   const UNetConfig& model() const { return model_; }
   // How many batches its first batch norm has seen; 0 where that is not told.
   int64_t batches() const;

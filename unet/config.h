@@ -18,6 +18,7 @@ namespace unetd {
 
 struct Config {
   enum class Upsample : uint8_t { transposed, bilinear };
+  enum class Names : uint8_t { milesial, aladdinpersson };
   enum class LossType : uint8_t { cross_entropy, bce, dice, tversky };
   enum class OptimizerType : uint8_t { adamw, adam, sgd, rmsprop };
   enum class Schedule : uint8_t { constant, cosine, linear, step, polynomial, one_cycle, plateau };
@@ -43,6 +44,11 @@ struct Config {
     int64_t width = 64, depth = 4;
     Upsample upsample = Upsample::transposed;
     bool conv_bias = false;
+    bool valid = false, norm = true, single = false;     // padding, norm, block
+    bool resize = false, strided = false, skips = true;  // fit, down
+    double dropout = 0;
+    bool he_init = false;
+    Names names = Names::milesial;
     double bn_eps = 1e-5, bn_momentum = 0.1;
     bool operator==(const Model&) const = default;
   } model;

@@ -226,6 +226,28 @@ std::vector<Key> model_keys() {
                  "how the way up doubles the image: a learnt 2x2 convolution or interpolation"),
           boolean("model.conv_bias", UNETD_MEMBER(model.conv_bias),
                   "bias in the 3x3 convolutions (batch norm makes it redundant)"),
+          choice("model.padding", UNETD_MEMBER(model.valid), {"same", "valid"},
+                 "of the 3x3 convolutions; valid: none, so the map is smaller than the image, skip "
+                 "connections are cropped, scenes mirrored at their borders"),
+          choice("model.norm", UNETD_MEMBER(model.norm), {"none", "batch"},
+                 "what follows each 3x3 convolution before its ReLU"),
+          choice("model.block", UNETD_MEMBER(model.single), {"double", "single"},
+                 "convolutions of a level on the way down and on the way up"),
+          choice("model.fit", UNETD_MEMBER(model.resize), {"pad", "resize"},
+                 "how the doubled image becomes as large as a level of odd size"),
+          choice("model.down", UNETD_MEMBER(model.strided), {"maxpool", "strided"},
+                 "how the way down halves the image; strided: by the next level's first "
+                 "convolution"),
+          boolean("model.skips", UNETD_MEMBER(model.skips),
+                  "join each level up with the level down; false: an encoder and decoder alone, "
+                  "without blocks at full size"),
+          number("model.dropout", UNETD_MEMBER(model.dropout), below_one,
+                 "share of the deepest level's output that is set to 0 in training"),
+          choice("model.init", UNETD_MEMBER(model.he_init), {"pytorch", "he"},
+                 "start of the filters: uniform as PyTorch's layers, or normal with a variance of "
+                 "2 over the inputs"),
+          choice("model.names", UNETD_MEMBER(model.names), {"milesial", "aladdinpersson"},
+                 "whose names the parameters have in files"),
           number("model.bn_eps", UNETD_MEMBER(model.bn_eps), above(0),
                  "added to the variance in batch norm"),
           number("model.bn_momentum", UNETD_MEMBER(model.bn_momentum), fraction,

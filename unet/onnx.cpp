@@ -5,8 +5,8 @@
 #include "engine/op/conv2d.h"
 #include "engine/op/conv_transpose2x2.h"
 #include "engine/op/maxpool2x2.h"
+#include "engine/op/resize_bilinear.h"
 #include "engine/op/shape_ops.h"
-#include "engine/op/upsample2x.h"
 #include "unet/torch_layout.h"
 
 #include <initializer_list>
@@ -96,8 +96,10 @@ std::string named(const char* name) { return bytes_field(value_proto::dim_param,
 class Exporter {
  public:
   Exporter(const Params& folded, const UNetConfig& model) : params_(folded) {
-    // Odd at every level, so that every padding there may be is recorded.
-    const int64_t side = 2 * model.stride() - 1;
+    // Odd at every level, so that every padding there may be is recorded; without padding even, and
+    // every crop is. Where nothing is joined the image is not brought back to an odd size.
+    const int64_t odd = model.valid || !model.skips ? 0 : 1;
+    const int64_t side = model.valid ? model.input_side(1) : 2 * model.stride() - odd;
     UNetConfig c = model;
     c.compute = DType::f32;
     Params bound = folded;
@@ -174,13 +176,8 @@ class Exporter {
     } else if (Graph::problem_as<MaxPool2x2>(n) != nullptr) {
       node("MaxPool", inputs(n), out,
            attributes({attribute("kernel_shape", {2, 2}), attribute("strides", {2, 2})}));
-    } else if (const auto* up = Graph::problem_as<Upsample2x>(n)) {
-      const std::string corners = up->geometry.align_corners ? "align_corners" : "half_pixel";
-      const std::vector<float> scales{1, 1, 2, 2};
-      node("Resize", {name(n.in.front()), "", constant("scales", tensor_proto::is_float, scales)},
-           out,
-           attributes({attribute("mode", std::string("linear")),
-                       attribute("coordinate_transformation_mode", corners)}));
+    } else if (const auto* resize = Graph::problem_as<ResizeBilinear>(n)) {
+      resizing(n, resize->geometry, out);
     } else if (Graph::problem_as<Pad2d>(n) != nullptr) {
       padding(n, out);
     } else if (Graph::problem_as<ConcatChannels>(n) != nullptr) {
@@ -200,8 +197,27 @@ class Exporter {
     if (conv.relu) node("Relu", {sum}, out);
   }
 
-  // What is padded is padded to the size of what it is then joined with: half of the difference
-  // before, the rest behind.
+  // To twice the size, or to the size of what the result is joined with.
+  void resizing(const Graph::Node& n, const ResizeGeometry& g, const std::string& out) {
+    const std::string x = name(n.in.front());
+    const std::string corners = g.align_corners ? "align_corners" : "half_pixel";
+    const std::string how = attributes({attribute("mode", std::string("linear")),
+                                        attribute("coordinate_transformation_mode", corners)});
+    if (g.y() == ResizeGeometry::twice(g.x, g.align_corners).y()) {
+      const std::vector<float> scales{1, 1, 2, 2};
+      node("Resize", {x, "", constant("scales", tensor_proto::is_float, scales)}, out, how);
+      return;
+    }
+    node("Shape", {x}, out + "/images", attributes({attribute("start", 0), attribute("end", 2)}));
+    node("Shape", {name(joined_with(n.out.front()))}, out + "/extents",
+         attributes({attribute("start", 2), attribute("end", 4)}));
+    node("Concat", {out + "/images", out + "/extents"}, out + "/sizes",
+         attributes({attribute("axis", 0)}));
+    node("Resize", {x, "", "", out + "/sizes"}, out, how);
+  }
+
+  // What is padded or cropped is brought to the size of what it is then joined with: half of the
+  // difference before, the rest behind.
   void padding(const Graph::Node& n, const std::string& out) {
     const std::string x = name(n.in.front());
     const std::string like = name(joined_with(n.out.front()));
@@ -222,7 +238,7 @@ class Exporter {
       if (n->in[1] == padded) return n->in[0];
       if (n->in[0] == padded) return n->in[1];
     }
-    throw UserError("a network that pads what it does not join cannot be written as ONNX");
+    throw UserError("a network that fits what it does not join cannot be written as ONNX");
   }
 
   const Params& params_;
@@ -245,7 +261,7 @@ void write_onnx(const std::filesystem::path& file, const Params& params, const U
   };
   // Open extents of the output stay without a name: runtimes work them out, and the plugin Deepness
   // takes two different names for an image that is not square.
-  const std::string open = options.size > 0 ? extent(options.size) : "";
+  const std::string open = options.size > 0 ? extent(model.output_side(options.size)) : "";
   std::string graph = Exporter(folded, model).finish(options.output, result);
   graph += bytes_field(graph_proto::name, "unet") +
            bytes_field(graph_proto::input,

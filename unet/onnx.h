@@ -12,7 +12,9 @@ namespace unetd {
 struct OnnxOptions {
   enum class Output : uint8_t { logits, softmax, sigmoid };
   Output output = Output::logits;
-  // Height and width of the image; 0: any, and odd ones are padded as the network does it.
+  // Height and width of the image; 0: any, and odd ones are padded or resized as the network does
+  // it. Without padding it must be a side that is used whole (UNetConfig::used_side), without skip
+  // connections a multiple of the stride.
   int64_t size = 0;
   Metadata metadata;  // of the file, keys and values as they are
 };

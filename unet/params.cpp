@@ -48,7 +48,9 @@ void Params::initialise(uint64_t seed) {
     Tensor start(s.shape, DType::f32);
     Rng rng(seed, i);
     for (float& x : start.span<float>()) {
-      x = s.bound > 0 ? rng.uniform(-s.bound, s.bound) : s.constant;
+      x = s.bound > 0       ? rng.uniform(-s.bound, s.bound)
+          : s.deviation > 0 ? s.deviation * rng.normal()
+                            : s.constant;
     }
     write(s.name, start);
   }

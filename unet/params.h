@@ -26,8 +26,9 @@ struct ParamSpec {
   Shape shape = {};       // filters (k, r, s, c), vectors (1, 1, 1, c)
   Kind kind = Kind::features;
   ParamRole role = ParamRole::vector;
-  // Start value: uniform in +-bound, or `constant` when bound is 0.
-  float bound = 0, constant = 0;
+  // Start value: uniform in +-bound, normal of a standard deviation, or, where both are 0,
+  // `constant`.
+  float bound = 0, constant = 0, deviation = 0;
   int64_t offset = 0;  // elements from the start of its flat buffer
 
   // Numbers a user counts: 1,728 for a 3->64 filter of 3x3, whatever the padding in memory.

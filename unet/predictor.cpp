@@ -16,6 +16,10 @@ constexpr float even = 0.5F;  // between probabilities
 
 Shape labels_of(const Shape& image) { return {image.n, image.h, image.w, 1}; }
 
+int64_t longer_side(const UNetConfig& c, const Shape& image) {
+  return c.output_side(std::max(image.h, image.w));
+}
+
 // Images turned on the host: tiles that are not square as well, which no draw may transpose.
 class Turned {
  public:
@@ -54,8 +58,8 @@ Predictor::Recorded& Predictor::recorded(const Images& images, const ScenePlace&
   const Shape image = images.shape();
   UNETD_CHECK(image.c == model_.in_channels, "the network takes ", model_.in_channels,
               " bands, the image has ", image.c);
-  // Only bilinear networks look at the scene: others share sessions between scenes.
-  const bool windowed = model_.bilinear && place.scene_h != 0;
+  // Networks that do not look at the scene share sessions between scenes.
+  const bool windowed = sites_in_scene(model_) && place.scene_h != 0;
   const Key key(image.n, image.h, image.w, windowed ? place.scene_h : 0,
                 windowed ? place.scene_w : 0, images.raw(), purpose, target);
   if (const auto known = recorded_.find(key); known != recorded_.end()) return known->second;
@@ -108,7 +112,9 @@ std::unique_ptr<Session> Predictor::make_session(const Graph& g, const Shape& im
 }
 
 void Predictor::run(Recorded& r, const Images& images, const ScenePlace& place) {
-  const bool aligned = place.y % model_.stride() == 0 && place.x % model_.stride() == 0;
+  const int64_t margin = model_.margin();
+  const bool aligned = place.scene_h == 0 || ((place.y + margin) % model_.stride() == 0 &&
+                                              (place.x + margin) % model_.stride() == 0);
   UNETD_CHECK(aligned, "tile at ", place.x, ",", place.y, " is off the network's grid of ",
               model_.stride(), " pixels");
   if (r.origin) {
@@ -137,7 +143,7 @@ Predictor::Recorded& Predictor::blending(const Images& images, Outputs outputs, 
   const bool raw = outputs == Outputs::logits;
   return recorded(images, {}, raw ? Purpose::blend_logits : Purpose::blend, band.memory(),
                   [&](Graph& g, Recorded& r, Value logits) {
-                    const int64_t side = std::max(images.shape().h, images.shape().w);
+                    const int64_t side = longer_side(model_, images.shape());
                     r.placement = {g.input({1, 1, 2, side}, DType::f32, "weights", Kind::dense),
                                    g.input({1, 1, 1, 3}, DType::i32, "place", Kind::dense)};
                     blend_tile(g, raw ? logits : probabilities(g, logits, independent_),
@@ -147,7 +153,7 @@ Predictor::Recorded& Predictor::blending(const Images& images, Outputs outputs, 
 
 void Predictor::blend(const Images& images, Outputs outputs, int views, const Band& band,
                       const TileSpot& spot) {
-  const auto side = static_cast<size_t>(std::max(images.shape().h, images.shape().w));
+  const auto side = static_cast<size_t>(longer_side(model_, images.shape()));
   UNETD_CHECK(spot.row_weights.size() <= side && spot.column_weights.size() <= side,
               "weights for a larger tile than ", images.shape());
   std::vector<float> weights(2 * side);
@@ -165,40 +171,43 @@ void Predictor::blend(const Images& images, Outputs outputs, int views, const Ba
   }
 }
 
-Band& Predictor::turned(const Images& images, int views) {
-  const Shape s = images.shape();
+// The mean over views of a whole image.
+Band& Predictor::turned(const Surrounded& whole, const Shape& s, int views) {
   const Shape shape{s.n, s.h, s.w, model_.classes};
   if (!band_ || band_->shape() != shape) band_.emplace(options_, shape);
   band_->restart();
   band_->reach(s.h);
   const std::vector<float> ones(static_cast<size_t>(std::max(s.h, s.w)), 1.F);
   const std::span<const float> all(ones);
-  blend(images, Outputs::probabilities, views, *band_,
+  blend(whole.images(), Outputs::probabilities, views, *band_,
         {0, 0, all.first(static_cast<size_t>(s.h)), all.first(static_cast<size_t>(s.w))});
   return *band_;
 }
 
 Tensor Predictor::classes(const Images& images, int views) {
-  if (views == 1) return predict(images, Outputs::classes);
-  return turned(images, views).take_classes(0, images.shape().h);
+  const Surrounded whole(images, model_);
+  if (views == 1) return whole.part(predict(whole.images(), Outputs::classes));
+  return turned(whole, images.shape(), views).take_classes(0, images.shape().h);
 }
 
 Predictor::Recorded& Predictor::counting(const Images& images, const ScoreCounter& counter) {
   return recorded(images, {}, Purpose::count, counter.memory(),
                   [&](Graph& g, Recorded& r, Value logits) {
                     r.labels = g.input(labels_of(images.shape()), DType::u8, "labels", Kind::dense);
-                    counter.record(g, logits, 0, probabilities(g, logits, independent_), r.labels);
+                    const Value whole = on_whole_image(g, logits, images.shape());
+                    counter.record(g, whole, 0, probabilities(g, whole, independent_), r.labels);
                   });
 }
 
 void Predictor::count(const Images& images, const Tensor& labels, int views,
                       const ScoreCounter& counter) {
+  Surrounded whole(images, model_);
   if (views == 1) {
-    Recorded& r = counting(images, counter);
-    r.session->write(r.labels, labels);
-    return run(r, images, {});
+    Recorded& r = counting(whole.images(), counter);
+    r.session->write(r.labels, whole.labels(labels));
+    return run(r, whole.images(), {});
   }
-  const Band& band = turned(images, views);
+  const Band& band = turned(whole, images.shape(), views);
   Graph g;
   const Value truth = g.input(labels_of(images.shape()), DType::u8, "labels", Kind::dense);
   const Value mean = band.sums(g);

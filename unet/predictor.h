@@ -8,6 +8,7 @@
 #include "unet/input.h"
 #include "unet/model.h"
 #include "unet/score_counter.h"
+#include "unet/surrounded.h"
 
 #include <functional>
 #include <map>
@@ -17,8 +18,8 @@
 
 namespace unetd {
 
-// Where an image lies in its scene: bilinear up-sampling with aligned corners depends on it. Sizes
-// of 0: the image is the whole scene.
+// Where an image lies in its scene, which matters where sites_in_scene() (unet/model.h). Sizes of
+// 0: the image is the whole scene.
 struct ScenePlace {
   int64_t y = 0, x = 0, scene_h = 0, scene_w = 0;
 };
@@ -35,7 +36,8 @@ class Predictor {
             bool independent = false);
 
   // Of images (n, h, w, c): logits and probabilities are f32 (n, h, w, classes), the classes u8
-  // (n, h, w, 1), no_class (engine/op/classify.h) where a logit is not a number.
+  // (n, h, w, 1), no_class (engine/op/classify.h) where a logit is not a number. Networks without
+  // padding predict the middle of an image (UNetConfig::output_side).
   Tensor predict(const Images& images, Outputs outputs, const ScenePlace& place = {});
   Tensor logits(const Images& images, const ScenePlace& place = {}) {
     return predict(images, Outputs::logits, place);
@@ -47,7 +49,8 @@ class Predictor {
   void blend(const Images& images, Outputs outputs, int views, const Band& band,
              const TileSpot& spot);
 
-  // The classes of whole images by the mean probabilities over so many views.
+  // The classes of whole images by the mean probabilities over so many views. What lies around an
+  // image is its mirror image where the network has no padding.
   Tensor classes(const Images& images, int views);
   // Counts them against labels u8 (n, h, w, 1).
   void count(const Images& images, const Tensor& labels, int views, const ScoreCounter& counter);
@@ -78,7 +81,7 @@ class Predictor {
   void run(Recorded& r, const Images& images, const ScenePlace& place);
   Recorded& blending(const Images& images, Outputs outputs, const Band& band);
   Recorded& counting(const Images& images, const ScoreCounter& counter);
-  Band& turned(const Images& images, int views);
+  Band& turned(const Surrounded& whole, const Shape& image, int views);
 
   UNetConfig model_;
   SessionOptions options_;

@@ -5,7 +5,9 @@
 #include "unet/loss.h"
 #include "unet/runtime.h"
 #include "unet/schedule.h"
+#include "unet/surrounded.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <span>
@@ -33,6 +35,12 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, con
       course_(course),
       precision_(model.compute) {
   check_precision(model, device_);
+  if (model.used_side(std::min(batch.h, batch.w)) == 0) {
+    throw UsageError(str("patches of ", batch.h, "x", batch.w,
+                         " pixels are too small for a network ",
+                         "without padding, which reads at least ", model.input_side(1),
+                         " a side; tile larger ones or lower model.depth"));
+  }
   for (const std::vector<float>& w : loss_weights_) {
     UNETD_CHECK(w.empty() || static_cast<int64_t>(w.size()) == model.classes, w.size(),
                 " weights for ", model.classes, " classes");
@@ -113,7 +121,11 @@ void Trainer::record_training(Graph& g, Recorded& r, Shape batch) {
     const Shape per_class{1, 1, 1, model_.classes};
     r.weights.push_back(w.empty() ? Value{} : g.input(per_class, DType::f32, "class_weights"));
   }
-  const Value logits = unet(g, params_, model_, r.input.image, Mode::training);
+  if (model_.dropout > 0) r.batch = g.input({1, 1, 1, 1}, DType::i64, "batch", Kind::dense);
+  const DropoutSource dropout{r.batch, static_cast<uint64_t>(config_.training.seed)};
+  const Value output =
+      unet(g, params_, model_, r.input.image, Mode::training, /*window=*/{}, dropout);
+  const Value logits = on_whole_image(g, output, batch);
   const Value scale = loss_scale_value(g);
   r.loss = segmentation_loss(g, logits, r.input.labels, r.weights, config_.loss, scale);
   g.backward(r.loss);
@@ -162,10 +174,17 @@ void Trainer::run(Recorded& r, const OptimizerScalars& scalars) {
   r.session->run();
 }
 
+void Trainer::write_batch(const Images& images, const Tensor& labels) {
+  Recorded& r = *training_;
+  write_input(*r.session, r.input, images, PredictedLabels(labels, model_).labels());
+  const int64_t number = step_ * config_.training.accumulate + gathered_;
+  if (r.batch) r.session->write_dense(r.batch, std::as_bytes(std::span(&number, 1)));
+}
+
 double Trainer::add_gradients(const Images& images, const Tensor& labels) {
   // Batch k of the step, from 0, has its share in the mean.
+  write_batch(images, labels);
   const auto k = static_cast<float>(gathered_++);
-  write_input(*training_->session, training_->input, images, labels);
   run(*training_, {.ema_decay = k / (k + 1)});
   return training_->session->scalar(training_->loss);
 }
@@ -194,7 +213,7 @@ StepResult Trainer::train(const Images& images, const Tensor& labels) {
     result.grad_norm = update_->session->scalar(update_->norm);
   } else {
     keep_statistics();
-    write_input(*training_->session, training_->input, images, labels);
+    write_batch(images, labels);
     run(*training_, now);
     const auto measured = training_->session->scalars({training_->loss, training_->norm});
     result.loss = measured[0];
@@ -252,7 +271,8 @@ std::string Trainer::first_not_finite() {
 void Trainer::record_evaluation(Graph& g, Recorded& r, Shape shape, std::optional<DType> raw) {
   r.input = record_input(g, shape, raw, /*labelled=*/true, model_.compute);
   Params params = inference_params();
-  const Value logits = unet(g, params, model_, r.input.image, Mode::evaluation);
+  const Value output = unet(g, params, model_, r.input.image, Mode::evaluation);
+  const Value logits = on_whole_image(g, output, shape);
   const bool independent = config_.loss.independent_outputs();
   counter_.record(g, logits, 0, probabilities(g, logits, independent), r.input.labels);
   r.loss = segmentation_loss(g, logits, r.input.labels, {}, config_.loss);
@@ -277,8 +297,9 @@ Trainer::Recorded& Trainer::evaluation(const Images& images) {
 }
 
 double Trainer::evaluate(const Images& images, const Tensor& labels) {
-  Recorded& r = evaluation(images);
-  write_input(*r.session, r.input, images, labels);
+  Surrounded whole(images, model_);
+  Recorded& r = evaluation(whole.images());
+  write_input(*r.session, r.input, whole.images(), whole.labels(labels));
   r.session->run();
   return r.session->scalar(r.loss);
 }

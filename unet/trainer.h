@@ -40,7 +40,8 @@ class Trainer {
   Trainer(const Config& config, const UNetConfig& model, Shape batch, const Course& course,
           std::span<const std::vector<float>> loss_weights, std::optional<DType> raw = {});
 
-  // One optimiser step. labels: u8 (n, h, w, 1), 255 ignored, turned along with raw images.
+  // One optimiser step. labels: u8 (n, h, w, 1), 255 ignored, turned along with raw images. Without
+  // padding the network learns from the middle of each image.
   // A step whose loss or gradient is not finite changes neither parameters nor statistics. In f16
   // its loss scale is halved, and that is all unless it happens too often in a row; otherwise
   // training.on_nan says whether it throws Error or is reported and left out. Both name the step
@@ -52,9 +53,9 @@ class Trainer {
   // Multiplies the learning rate from now on: for a schedule that follows the scores.
   void set_rate_factor(double factor) { rate_factor_ = factor; }
 
-  // Counts what the network makes of a batch of any size on the device, and returns the loss over
-  // its valid pixels, without weights of classes. Uses the moving average of the parameters where
-  // there is one.
+  // Counts the predictions for a batch of any size, mirrored at its borders where the network has
+  // no padding, on the device, and returns the loss over its valid pixels, without weights of
+  // classes. Uses the moving average of the parameters where there is one.
   double evaluate(const Images& images, const Tensor& labels);
   // What evaluate() counted since the last call.
   Tallies take_tallies() { return counter_.take(); }
@@ -83,6 +84,7 @@ class Trainer {
     std::unique_ptr<Session> session;
     NetworkInput input;
     Value scalars, loss, norm;
+    Value batch;                 // its number, for dropout
     std::vector<Value> weights;  // of the terms of the loss
     Shape shape;
     std::optional<DType> raw;
@@ -97,6 +99,7 @@ class Trainer {
   std::unique_ptr<Recorded> record_update_alone();
   Value loss_scale_value(Graph& g) const;
   void run(Recorded& r, const OptimizerScalars& scalars);
+  void write_batch(const Images& images, const Tensor& labels);
   double add_gradients(const Images& images, const Tensor& labels);
   void keep_statistics() const;
   void restore_statistics() const;

@@ -35,19 +35,33 @@ Value relu(Graph& g, Value x);
 Value sigmoid(Graph& g, Value x);
 Value softmax(Graph& g, Value x);
 Value add(Graph& g, Value a, Value b);
+struct DropoutOptions {
+  float rate = 0.5F;
+  uint64_t seed = 0;
+};
+// `batch`: dense i64 (1, 1, 1, 1), another number for every batch (engine/op/dropout.h).
+Value dropout(Graph& g, Value x, Value batch, const DropoutOptions& options);
 // In another storage type: f32, bf16 or f16. f64 stays f64.
 Value cast(Graph& g, Value x, DType to);
 
 // Halves height and width, rounding down.
 Value max_pool2x2(Graph& g, Value x);
 
-// Where a tile lies in its scene, for up-sampling with aligned corners (engine/op/upsample2x.h).
+// Where a tile lies in its scene (engine/op/resize_bilinear.h).
 struct SceneWindow {
   int64_t scene_h = 0, scene_w = 0;  // of the whole image at this level; 0: x is the whole image
   int64_t cell = 1;
   Value origin;  // dense i32 (1, 1, 1, 2): y, x in pixels of the network's input
 };
-Value upsample2x(Graph& g, Value x, bool align_corners, const SceneWindow& window = {});
+// At most to twice the size. The windows of x and of the result differ in extents and cell only;
+// they have no gradient.
+struct Resize {
+  int64_t height = 0, width = 0;
+  bool align_corners = false;
+  SceneWindow from = {}, result = {};
+};
+Value resize_bilinear(Graph& g, Value x, const Resize& to);
+Value upsample2x(Graph& g, Value x, bool align_corners);
 
 Value concat_channels(Graph& g, Value a, Value b);
 // Negative amounts crop.

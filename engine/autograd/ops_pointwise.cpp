@@ -1,5 +1,6 @@
 #include "engine/autograd/ops.h"
 #include "engine/op/cast.h"
+#include "engine/op/dropout.h"
 #include "engine/op/pointwise.h"
 
 namespace unetd {
@@ -34,6 +35,24 @@ Value add(Graph& g, Value a, Value b) {
   g.on_backward(y, {a, b}, [=](Graph& backward, Value dy) {
     if (backward.needs_grad(a)) backward.add_grad(a, dy);
     if (backward.needs_grad(b)) backward.add_grad(b, dy);
+  });
+  return y;
+}
+
+Value dropout(Graph& g, Value x, Value batch, const DropoutOptions& options) {
+  const auto xi = g.info(x), bi = g.info(batch);
+  UNETD_CHECK(options.rate >= 0 && options.rate < 1, xi.name, ": dropout of ", options.rate);
+  UNETD_CHECK(bi.dtype == DType::i64 && bi.kind == Kind::dense && bi.shape.count() == 1, bi.name,
+              " is no number of a batch");
+  UNETD_CHECK(xi.shape.pixels() < int64_t{1} << 32, xi.name, " of ", xi.shape,
+              " has too many pixels for dropout");
+  const Dropout problem{xi.shape, options.rate, options.seed, xi.dtype};
+  const Value y = g.value(xi.shape, xi.dtype, xi.name + ".dropout");
+  g.emit(problem, {x, batch}, {y});
+  g.on_backward(y, {x}, [=](Graph& b, Value dy) {
+    const Value dx = b.new_grad(x);
+    b.emit(problem, {dy, batch}, {dx});
+    b.add_grad(x, dx);
   });
   return y;
 }

@@ -1,7 +1,7 @@
 #include "engine/autograd/ops.h"
 #include "engine/op/maxpool2x2.h"
+#include "engine/op/resize_bilinear.h"
 #include "engine/op/shape_ops.h"
-#include "engine/op/upsample2x.h"
 
 namespace unetd {
 
@@ -21,21 +21,40 @@ Value max_pool2x2(Graph& g, Value x) {
   return y;
 }
 
-Value upsample2x(Graph& g, Value x, bool align_corners, const SceneWindow& window) {
+Value resize_bilinear(Graph& g, Value x, const Resize& to) {
   const auto xi = g.info(x);
-  const UpsampleGeometry geometry{xi.shape, align_corners, window.scene_h, window.scene_w,
-                                  window.cell};
-  UNETD_CHECK(geometry.windowed() == static_cast<bool>(window.origin), xi.name,
+  const SceneWindow &from = to.from, &result = to.result;
+  const ResizeGeometry geometry{.x = xi.shape,
+                                .out_h = to.height,
+                                .out_w = to.width,
+                                .align_corners = to.align_corners,
+                                .scene_h = from.scene_h,
+                                .scene_w = from.scene_w,
+                                .scene_out_h = result.scene_h,
+                                .scene_out_w = result.scene_w,
+                                .cell = from.cell,
+                                .out_cell = result.cell};
+  UNETD_CHECK(
+      to.height > 0 && to.height <= 2 * xi.shape.h && to.width > 0 && to.width <= 2 * xi.shape.w,
+      xi.name, " of ", xi.shape, " resized to ", to.height, "x", to.width,
+      ": it may grow to twice its size");
+  UNETD_CHECK(geometry.windowed() == static_cast<bool>(from.origin), xi.name,
               ": a window needs the scene's size and an origin");
-  const Value y = g.value(geometry.y(), xi.dtype, xi.name + ".up");
-  g.emit(Upsample2x{geometry, xi.dtype}, {x, window.origin}, {y});
+  const Value y = g.value(geometry.y(), xi.dtype, xi.name + ".resize");
+  g.emit(ResizeBilinear{geometry, xi.dtype}, {x, from.origin}, {y});
   if (geometry.windowed()) return y;  // tiles are inferred, not trained on
   g.on_backward(y, {x}, [=](Graph& b, Value dy) {
     const Value dx = b.new_grad(x);
-    b.emit(Upsample2xGrad{geometry, xi.dtype}, {dy}, {dx});
+    b.emit(ResizeBilinearGrad{geometry, xi.dtype}, {dy}, {dx});
     b.add_grad(x, dx);
   });
   return y;
+}
+
+Value upsample2x(Graph& g, Value x, bool align_corners) {
+  const Shape s = g.info(x).shape;
+  return resize_bilinear(g, x,
+                         {.height = 2 * s.h, .width = 2 * s.w, .align_corners = align_corners});
 }
 
 Value concat_channels(Graph& g, Value a, Value b) {

@@ -4,18 +4,23 @@
 // device.
 #pragma once
 
-#include <array>
+#include "engine/base/host_device.h"
+
 #include <cstdint>
 
 namespace unetd {
 
+struct PhiloxWords {
+  uint32_t v[4];
+};
 // The Philox bijection: four 32-bit words from a 128-bit counter and a 64-bit key.
-constexpr std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, uint64_t key) {
+UNETD_HOST_DEVICE constexpr PhiloxWords philox(PhiloxWords counter, uint64_t key) {
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53} * counter[0], p1 = uint64_t{0xCD9E8D57} * counter[2];
-    counter = {static_cast<uint32_t>(p1 >> 32) ^ counter[1] ^ k0, static_cast<uint32_t>(p1),
-               static_cast<uint32_t>(p0 >> 32) ^ counter[3] ^ k1, static_cast<uint32_t>(p0)};
+    const uint64_t p0 = uint64_t{0xD2511F53} * counter.v[0],
+                   p1 = uint64_t{0xCD9E8D57} * counter.v[2];
+    counter = {{static_cast<uint32_t>(p1 >> 32) ^ counter.v[1] ^ k0, static_cast<uint32_t>(p1),
+                static_cast<uint32_t>(p0 >> 32) ^ counter.v[3] ^ k1, static_cast<uint32_t>(p0)}};
     k0 += 0x9E3779B9;
     k1 += 0xBB67AE85;
   }
@@ -30,11 +35,11 @@ class Rng {
 
   uint32_t next() {
     const uint64_t block = position_ / 4;
-    const std::array<uint32_t, 4> words =
-        philox({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
-                static_cast<uint32_t>(stream_), static_cast<uint32_t>(stream_ >> 32)},
+    const PhiloxWords words =
+        philox({{static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
+                 static_cast<uint32_t>(stream_), static_cast<uint32_t>(stream_ >> 32)}},
                seed_);
-    return words[position_++ % 4];
+    return words.v[position_++ % 4];
   }
   // Uniform in [0, 1) with 24 random bits.
   float uniform() { return static_cast<float>(next() >> 8) * 0x1p-24F; }

@@ -8,6 +8,7 @@ namespace unetd::UNETD_ISA {
 void register_batch_norm();
 void register_blend_tile();
 void register_classify();
+void register_dropout();
 void register_loss();
 void register_maxpool2x2();
 void register_optimizer();
@@ -15,7 +16,7 @@ void register_pointwise();
 void register_prepare_patches();
 void register_shape_ops();
 void register_softmax();
-void register_upsample2x();
+void register_resize_bilinear();
 
 // These kernels compute in f32 only.
 template <class P>

@@ -8,6 +8,7 @@ void register_kernels() {
   register_batch_norm();
   register_blend_tile();
   register_classify();
+  register_dropout();
   register_loss();
   register_maxpool2x2();
   register_optimizer();
@@ -15,7 +16,7 @@ void register_kernels() {
   register_prepare_patches();
   register_shape_ops();
   register_softmax();
-  register_upsample2x();
+  register_resize_bilinear();
 }
 
 }  // namespace unetd::UNETD_ISA

@@ -54,6 +54,7 @@ void register_conv2d_data_grad();
 void register_conv2d_norm_grad();
 void register_conv2d_weight_grad();
 void register_conv_transpose2x2();
+void register_dropout();
 void register_loss();
 void register_maxpool2x2();
 void register_optimizer();
@@ -61,6 +62,6 @@ void register_pointwise();
 void register_prepare_patches();
 void register_shape_ops();
 void register_tversky_loss();
-void register_upsample2x();
+void register_resize_bilinear();
 
 }  // namespace unetd::UNETD_GPU

@@ -14,6 +14,7 @@ void register_kernels() {
   register_conv2d_norm_grad();
   register_conv2d_weight_grad();
   register_conv_transpose2x2();
+  register_dropout();
   register_loss();
   register_maxpool2x2();
   register_optimizer();
@@ -21,7 +22,7 @@ void register_kernels() {
   register_prepare_patches();
   register_shape_ops();
   register_tversky_loss();
-  register_upsample2x();
+  register_resize_bilinear();
 }
 
 }  // namespace unetd::UNETD_GPU

@@ -9,8 +9,9 @@ void register_kernels() {
   register_pointwise();
   register_cast();
   register_maxpool2x2();
-  register_upsample2x();
+  register_resize_bilinear();
   register_shape_ops();
+  register_dropout();
   register_loss();
   register_optimizer();
   register_classify();

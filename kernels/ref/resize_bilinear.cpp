@@ -1,22 +1,21 @@
-#include "engine/op/upsample2x.h"
+#include "engine/op/resize_bilinear.h"
 
 #include "kernels/ref/ref.h"
 
 namespace unetd::ref {
 namespace {
 
-void forward(const Upsample2x& p, const Upsample2x::Buffers& b) {
+void forward(const ResizeBilinear& p, const ResizeBilinear::Buffers& b) {
   with_type(p.dtype, [&]<class T>(T) {
-    const UpsampleGeometry& g = p.geometry;
+    const ResizeGeometry& g = p.geometry;
     const Shape out = g.y();
-    const int64_t origin_h = b.origin == nullptr ? 0 : b.origin[0] / g.cell;
-    const int64_t origin_w = b.origin == nullptr ? 0 : b.origin[1] / g.cell;
+    const ResizeAxis rows = g.rows(b.origin), columns = g.columns(b.origin);
     const Features<const T> x(b.x, g.x);
     const auto y = cleared<Features<T>>(b.y, out);
     for_each_row(out, [&](int64_t n, int64_t i) {
-      const LinearTap v = upsample_tap(i, g.x.h, origin_h, g.scene_h, g.align_corners);
+      const LinearTap v = linear_tap(i, rows);
       for (int64_t j = 0; j < out.w; ++j) {
-        const LinearTap u = upsample_tap(j, g.x.w, origin_w, g.scene_w, g.align_corners);
+        const LinearTap u = linear_tap(j, columns);
         for (int64_t c = 0; c < out.c; ++c) {
           const double top = (1 - u.t) * x(n, v.low, u.low, c) + u.t * x(n, v.low, u.high, c);
           const double below = (1 - u.t) * x(n, v.high, u.low, c) + u.t * x(n, v.high, u.high, c);
@@ -32,22 +31,22 @@ struct Use {
   int64_t output;
   double weight;
 };
-std::vector<std::vector<Use>> uses(int64_t size, bool align_corners) {
-  std::vector<std::vector<Use>> of(static_cast<size_t>(size));
-  for (int64_t i = 0; i < 2 * size; ++i) {
-    const LinearTap tap = upsample_tap(i, size, 0, 0, align_corners);
+std::vector<std::vector<Use>> uses(const ResizeAxis& axis) {
+  std::vector<std::vector<Use>> of(static_cast<size_t>(axis.in));
+  for (int64_t i = 0; i < axis.out; ++i) {
+    const LinearTap tap = linear_tap(i, axis);
     of[static_cast<size_t>(tap.low)].push_back({i, 1 - tap.t});
     of[static_cast<size_t>(tap.high)].push_back({i, tap.t});
   }
   return of;
 }
 
-void grad(const Upsample2xGrad& p, const Upsample2xGrad::Buffers& b) {
+void grad(const ResizeBilinearGrad& p, const ResizeBilinearGrad::Buffers& b) {
   with_type(p.dtype, [&]<class T>(T) {
-    const UpsampleGeometry& g = p.geometry;
+    const ResizeGeometry& g = p.geometry;
     const Features<const T> dy(b.dy, g.y());
     const auto dx = cleared<Features<T>>(b.dx, g.x);
-    const auto rows = uses(g.x.h, g.align_corners), columns = uses(g.x.w, g.align_corners);
+    const auto rows = uses(g.rows()), columns = uses(g.columns());
     for_each_row(g.x, [&](int64_t n, int64_t h) {
       for (int64_t w = 0; w < g.x.w; ++w) {
         for (int64_t c = 0; c < g.x.c; ++c) {
@@ -64,15 +63,15 @@ void grad(const Upsample2xGrad& p, const Upsample2xGrad::Buffers& b) {
   });
 }
 
-const char* reject_grad(const Upsample2xGrad& p) {
+const char* reject_grad(const ResizeBilinearGrad& p) {
   return p.geometry.windowed() ? "gradient of a window" : only_f32_and_f64(p);
 }
 
 }  // namespace
 
-void register_upsample2x() {
-  add<forward, Upsample2x>();
-  add_function<grad, Upsample2xGrad>(DeviceType::cpu, "ref", reject_grad);
+void register_resize_bilinear() {
+  add<forward, ResizeBilinear>();
+  add_function<grad, ResizeBilinearGrad>(DeviceType::cpu, "ref", reject_grad);
 }
 
 }  // namespace unetd::ref

@@ -1,10 +1,10 @@
-// Bilinear up-sampling. Forward: reads x and writes y, 4 times as much. Backward: reads dy and
+// Bilinear resizing. Forward: reads x and writes y, up to 4 times as much. Backward: reads dy and
 // writes dx. What several threads read of the same pixels comes from the caches.
 //
 // The result is taken in rows, a thread has one pack of channels of one column in a band of rows:
 // it looks up its column's taps once, and those of the rows lie in shared memory, computed once a
 // block.
-#include "engine/op/upsample2x.h"
+#include "engine/op/resize_bilinear.h"
 #include "kernels/cuda/pack.h"
 
 namespace unetd::UNETD_GPU {
@@ -63,18 +63,16 @@ SIMT_DEVICE Floats<N> mix(const Floats<N>& a, const Floats<N>& b, float t) {
 template <class T, int N>
 __global__ void __launch_bounds__(block_threads)
     forward_kernel(T* __restrict__ y, const T* __restrict__ x, const int32_t* __restrict__ origin,
-                   UpsampleGeometry g, Bands bands) {
+                   ResizeGeometry g, Bands bands) {
   const Place at = place_in<N>(bands.in);
-  const int64_t origin_h = origin == nullptr ? 0 : origin[0] / g.cell;
-  const int64_t origin_w = origin == nullptr ? 0 : origin[1] / g.cell;
-  const LinearTap u = upsample_tap(at.column, g.x.w, origin_w, g.scene_w, g.align_corners);
+  const ResizeAxis rows = g.rows(origin);
+  const LinearTap u = linear_tap(at.column, g.columns(origin));
   const auto t = static_cast<float>(u.t);
   const T* const left = x + u.low * g.x.c + at.channel;
   const T* const right = x + u.high * g.x.c + at.channel;
   const int64_t line = g.x.w * g.x.c;
   const auto tabulate = [&](unsigned row) -> RowTap {
-    const LinearTap v =
-        upsample_tap(row % bands.in.high, g.x.h, origin_h, g.scene_h, g.align_corners);
+    const LinearTap v = linear_tap(row % bands.in.high, rows);
     const int64_t image = row / bands.in.high * g.x.h;
     return {image + v.low, image + v.high, static_cast<float>(v.t)};
   };
@@ -88,7 +86,7 @@ __global__ void __launch_bounds__(block_threads)
   });
 }
 
-void forward(const Upsample2x& p, const Upsample2x::Buffers& b, const Stream& stream) {
+void forward(const ResizeBilinear& p, const ResizeBilinear::Buffers& b, const Stream& stream) {
   with_pack(p.dtype, p.geometry.x.c, [&]<class T, int N>(Pack<T, N>) {
     const Bands bands = bands_of<N>(p.geometry.y());
     simt::launch(forward_kernel<T, N>, bands.grid(), Dim{block_threads}, 0, stream,
@@ -98,19 +96,22 @@ void forward(const Upsample2x& p, const Upsample2x::Buffers& b, const Stream& st
 
 // --- backward ------------------------------------------------------------------------------------
 
-// The outputs that may read source element s of a line are 2s - 1 to 2s + 2, in both conventions.
-// Where they do not exist or do not read it their weight is 0.
-constexpr int readers = 4;
+// Of a multiprocessor, for the registers of which the compiler spills nothing to fit in more.
+constexpr unsigned resident_blocks = 5;
+
+// The outputs that may read a source element of a line. Where they do not exist or do not read it
+// their weight is 0.
+constexpr int readers = resize_readers;
 struct Readers {
   int64_t first;
   float weight[readers];
 };
-SIMT_DEVICE Readers readers_of(int64_t s, int64_t size, bool align_corners) {
-  Readers r{2 * s - 1, {}};
+SIMT_DEVICE Readers readers_of(int64_t s, const ResizeAxis& axis) {
+  Readers r{first_reader(s, axis), {}};
   for (int k = 0; k < readers; ++k) {
     const int64_t i = r.first + k;
-    if (i < 0 || i >= 2 * size) continue;
-    const LinearTap tap = upsample_tap(i, size, 0, 0, align_corners);
+    if (i >= axis.out) continue;
+    const LinearTap tap = linear_tap(i, axis);
     const double weight = (tap.low == s ? 1 - tap.t : 0) + (tap.high == s ? tap.t : 0);
     r.weight[k] = static_cast<float>(weight);
   }
@@ -118,48 +119,56 @@ SIMT_DEVICE Readers readers_of(int64_t s, int64_t size, bool align_corners) {
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(block_threads)
-    backward_kernel(T* __restrict__ dx, const T* __restrict__ dy, UpsampleGeometry g, Bands bands) {
+__global__ void __launch_bounds__(block_threads, resident_blocks)
+    backward_kernel(T* __restrict__ dx, const T* __restrict__ dy, ResizeAxis rows,
+                    ResizeAxis columns, int64_t channels, Bands bands) {
   const Place at = place_in<N>(bands.in);
-  const Readers u = readers_of(at.column, g.x.w, g.align_corners);
-  const int64_t line = 2 * g.x.w * g.x.c;
+  const Readers u = readers_of(at.column, columns);
+  const int64_t line = columns.out * channels;
+  const T* const first = dy + u.first * channels + at.channel;
   const auto tabulate = [&](unsigned row) {
-    Readers v = readers_of(row % bands.in.high, g.x.h, g.align_corners);
-    v.first += int64_t{row / bands.in.high} * 2 * g.x.h;
+    Readers v = readers_of(row % bands.in.high, rows);
+    v.first += int64_t{row / bands.in.high} * rows.out;
     return v;
   };
   for_each_row<Readers>(bands, at.inside, tabulate, [&](unsigned row, const Readers& v) {
     Floats<N> sum{};
-    SIMT_UNROLL
-    for (int i = 0; i < readers * readers; ++i) {
-      const float weight = v.weight[i / readers] * u.weight[i % readers];
-      if (weight == 0) continue;
-      const int64_t pixel = (v.first + i / readers) * line + (u.first + i % readers) * g.x.c;
-      const Floats<N> part = load_floats<N>(dy + pixel + at.channel);
+    const T* from = first + v.first * line;
+    for (int i = 0; i < readers; ++i, from += line) {
+      const float in_row = v.weight[i];
+      if (in_row == 0) continue;
       SIMT_UNROLL
-      for (int k = 0; k < N; ++k) sum.v[k] += weight * part.v[k];
+      for (int j = 0; j < readers; ++j) {
+        if (u.weight[j] == 0) continue;
+        const float weight = in_row * u.weight[j];
+        const Floats<N> part = load_floats<N>(from + j * channels);
+        SIMT_UNROLL
+        for (int k = 0; k < N; ++k) sum.v[k] += weight * part.v[k];
+      }
     }
-    store_floats(dx + (int64_t{row} * bands.in.columns + at.column) * g.x.c + at.channel, sum);
+    store_floats(dx + (int64_t{row} * bands.in.columns + at.column) * channels + at.channel, sum);
   });
 }
 
-void backward(const Upsample2xGrad& p, const Upsample2xGrad::Buffers& b, const Stream& stream) {
+void backward(const ResizeBilinearGrad& p, const ResizeBilinearGrad::Buffers& b,
+              const Stream& stream) {
   with_pack(p.dtype, p.geometry.x.c, [&]<class T, int N>(Pack<T, N>) {
     const Bands bands = bands_of<N>(p.geometry.x);
     simt::launch(backward_kernel<T, N>, bands.grid(), Dim{block_threads}, 0, stream,
-                 static_cast<T*>(b.dx), static_cast<const T*>(b.dy), p.geometry, bands);
+                 static_cast<T*>(b.dx), static_cast<const T*>(b.dy), p.geometry.rows(),
+                 p.geometry.columns(), p.geometry.x.c, bands);
   });
 }
 
-const char* reject_grad(const Upsample2xGrad& p) {
+const char* reject_grad(const ResizeBilinearGrad& p) {
   return p.geometry.windowed() ? "gradient of a window" : only_storage_types(p);
 }
 
 }  // namespace
 
-void register_upsample2x() {
-  add<forward, Upsample2x>(only_storage_types);
-  add<backward, Upsample2xGrad>(reject_grad);
+void register_resize_bilinear() {
+  add<forward, ResizeBilinear>(only_storage_types);
+  add<backward, ResizeBilinearGrad>(reject_grad);
 }
 
 }  // namespace unetd::UNETD_GPU
