@@ -181,11 +181,10 @@ std::string calibration_section(const ordered_json& scores) {
                grouped(bin["pixels"]),
                {percent(pixels / all), shade(pixels / all)}});
   }
-  const std::string chart =
-      line_chart("Accuracy over confidence",
-                 {{"perfectly calibrated", "#999999", {{0, 0}, {1, 1}}},
-                  {"this network", "#5b8def", reached}},
-                 1);
+  const std::string chart = line_chart(
+      "Accuracy over confidence",
+      {{"perfectly calibrated", "#999999", {{0, 0}, {1, 1}}}, {"this network", "#5b8def", reached}},
+      1);
   return section("Calibration",
                  "<p class=\"dim\">How often pixels are right of which the network is so sure. "
                  "Expected calibration error: " +
