@@ -36,13 +36,15 @@ std::string stage_name(const Scene& scene, const char* stage) {
   return str(scene_name(scene.path()), ": ", stage);
 }
 
-// Tells it in the rows of the scene.
+// Tells it in the rows of the scene, and that it begins.
 Share rows_of(const Scene& scene, const char* stage, const StageProgress& progress) {
   if (!progress) return {};
   const int64_t total = scene.grid().height;
-  return [what = stage_name(scene, stage), total, &progress](double share) {
+  const auto tell = [what = stage_name(scene, stage), total, &progress](double share) {
     progress(what, std::llround(share * static_cast<double>(total)), total);
   };
+  tell(0);
+  return tell;
 }
 
 // The columns of a strip between which anything is labelled.
@@ -121,7 +123,6 @@ Plan make_plan(const BuildOptions& o, const LabelledScene& source, int64_t numbe
                const Scene& scene, Tensor& labels, const StageProgress& progress) {
   ignore_invalid(scene, labels, rows_of(scene, "search for pixels without data", progress));
   const Share planned = rows_of(scene, "plan of the patches", progress);
-  if (planned) planned(0);
   Plan plan{split_map(o, scene, labels, source.split, number), {}};
   const Tensor confined = training_labels(o, plan.map, labels);
   plan.patches = plan_patches(confined.empty() ? labels : confined, plan.map, o.sampling, number);
@@ -294,14 +295,16 @@ StoreSchema write_store(BuildOptions o, StoreSchema schema, const PatchStore* be
                                     : std::move(plans[i]);
     const Tensor confined = training_labels(o, plan.map, labels);
     const std::string stage = stage_name(scene, "patches with their statistics");
+    const int64_t total = std::ssize(plan.patches);
     int64_t done = 0;
+    if (progress) progress(stage, done, total);
     for (const PlannedPatch& patch : plan.patches) {
       Raster raster = scene.read(patch.window, Outside::pad);
       conversion.apply(raster);
       const bool use_confined = patch.split == Split::train && !confined.empty();
       Tensor own = cut_labels(use_confined ? confined : labels, patch.window, raster.valid);
       out.add({number, patch.window, patch.split}, raster, std::move(own));
-      if (progress) progress(stage, ++done, std::ssize(plan.patches));
+      if (progress) progress(stage, ++done, total);
     }
   }
   return out.finish();

@@ -38,8 +38,8 @@ using StageProgress = std::function<void(const std::string& stage, int64_t done,
 // Reads, samples, writes. Scenes must have the same bands and sample type; where their offsets
 // differ, stored samples are brought to the first scene's. Beside the shards the store gets
 // statistics.png, overview.png and classes.png. `progress` is told of each stage of each scene, by
-// "SCENE: STAGE", in rows or patches, also of its end. Throws UserError or UsageError; then nothing
-// is left behind.
+// "SCENE: STAGE", in rows or patches, from its beginning to its end. Throws UserError or
+// UsageError; then nothing is left behind.
 //
 // With `append`, patches of the sources that the store does not have yet are added to it, and it
 // becomes, byte for byte, what one run on all sources would have made, given the same options. The

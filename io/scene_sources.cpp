@@ -140,8 +140,7 @@ struct BandFile {
   std::optional<double> nodata, scale, offset;
 };
 
-// Several of them, and what something beside them says: when they were sensed, and the calibration
-// of the product that they come from.
+// Several of them; when they were sensed and their product's calibration, if that is said beside.
 struct BandFiles {
   std::vector<BandFile> files;
   std::string date;
@@ -159,9 +158,11 @@ BandFiles item_files(const fs::path& path) {
   const StacItem item = read_stac_item(path);
   BandFiles found{{}, item.date, {}};
   if (!item.product_metadata.empty()) found.product = read_calibration(item.product_metadata);
-  for (const StacAsset& asset : item.assets)
-    found.files.push_back(
-        {asset.name, asset.path, asset.href, asset.nodata, asset.scale, asset.offset});
+  for (const StacAsset& asset : item.assets) {
+    const std::string word = band_word(asset.name);
+    found.files.push_back({word.empty() ? asset.name : word, asset.path, asset.href, asset.nodata,
+                           asset.scale, asset.offset});
+  }
   return found;
 }
 
@@ -320,8 +321,7 @@ SceneSource& add_file(SceneSources& scene, Dataset file) {
   return scene.sources.back();
 }
 
-// What is said beside a file goes before what it says itself, and that before its product's
-// calibration, which holds for samples as the product has them.
+// What is said beside a file goes before what it says itself, and that before its product.
 SceneBand calibrated(const BandFile& said, const RasterBand& own,
                      const std::map<std::string, SceneBand>& product) {
   SceneBand band = described(said.name, own);
