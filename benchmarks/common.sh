@@ -38,7 +38,7 @@ prepare() {
 # timed COMMAND...: its wall time in seconds, on stdout.
 timed() {
   local begin=$EPOCHREALTIME
-  "$@" >&2
+  "$@" >&2 || return  # `set -e` does not reach into $(timed ...)
   awk "BEGIN { print $EPOCHREALTIME - $begin }"
 }
 
