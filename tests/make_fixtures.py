@@ -269,7 +269,7 @@ def dropout_mask(shape, rate, seed, batch):
     pixel, group = np.meshgrid(np.arange(n * h * w, dtype=np.uint64), np.arange(groups, dtype=np.uint64),
                                indexing="ij")  # fmt: skip
     words = philox((group | pixel << np.uint64(32)).ravel(), batch, seed).reshape(n, h, w, 4 * groups)
-    kept = (words[..., :c] >> np.uint32(8)) >= round(f32(rate) * 2**24)
+    kept = (words[..., :c] >> np.uint32(8)) >= f32(rate) * 2**24
     scale = np.float32(1) / (np.float32(1) - np.float32(rate))
     return torch.from_numpy(kept * scale).permute(0, 3, 1, 2)
 

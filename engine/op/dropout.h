@@ -34,9 +34,9 @@ UNETD_HOST_DEVICE constexpr PhiloxWords dropout_words(uint64_t seed, int64_t bat
                   static_cast<uint32_t>(batch), static_cast<uint32_t>(batch >> 32)}},
                 seed);
 }
-// An element is kept if the upper 24 bits of its number reach this.
-UNETD_HOST_DEVICE constexpr uint32_t dropout_threshold(float rate) {
-  return static_cast<uint32_t>(static_cast<double>(rate) * 0x1p24 + 0.5);
+// Is the element of this number kept? Its upper 24 bits are a number in [0, 1).
+UNETD_HOST_DEVICE constexpr bool dropout_keeps(uint32_t word, float rate) {
+  return static_cast<float>(word >> 8) * 0x1p-24F >= rate;
 }
 
 }  // namespace unetd

@@ -11,7 +11,6 @@ namespace {
 
 void dropout(const Dropout& p, const Dropout::Buffers& b) {
   const Shape s = p.shape;
-  const uint32_t threshold = dropout_threshold(p.rate);
   const int64_t planes = blocks(s.c);
   parallel_for(s.n * planes * s.h, [&](int64_t row) {
     const int64_t image = row / s.h / planes, plane = row / s.h % planes;
@@ -24,7 +23,7 @@ void dropout(const Dropout& p, const Dropout::Buffers& b) {
         const PhiloxWords words =
             dropout_words(p.seed, *b.batch, first + w, plane * (block / 4) + group);
         for (int64_t c = 0; c < 4; ++c) {
-          factors[group * 4 + c] = words.v[c] >> 8 >= threshold ? p.scale() : 0.0F;
+          factors[group * 4 + c] = dropout_keeps(words.v[c], p.rate) ? p.scale() : 0.0F;
         }
       }
       for (int64_t c = 0; c < block; ++c) {

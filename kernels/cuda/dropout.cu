@@ -19,7 +19,6 @@ __global__ void __launch_bounds__(block_threads)
                    Dropout p, Rows r) {
   const Place at = place_in<N>(r);
   if (!at.inside) return;
-  const uint32_t threshold = dropout_threshold(p.rate);
   const float scale = p.scale();
   constexpr int group = N < 4 ? N : 4;
   for (unsigned row = blockIdx.y; row < r.rows; row += gridDim.y) {
@@ -32,7 +31,7 @@ __global__ void __launch_bounds__(block_threads)
       const PhiloxWords words = dropout_words(p.seed, *batch, pixel, channel / 4);
       SIMT_UNROLL
       for (int k = 0; k < group; ++k) {
-        const bool kept = word_of(words, channel + k) >> 8 >= threshold;
+        const bool kept = dropout_keeps(word_of(words, channel + k), p.rate);
         value.v[g + k] = kept ? value.v[g + k] * scale : 0.F;
       }
     }

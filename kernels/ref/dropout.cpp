@@ -14,7 +14,7 @@ void dropout(const Dropout& p, const Dropout::Buffers& b) {
         const int64_t pixel = (n * p.shape.h + h) * p.shape.w + w;
         for (int64_t c = 0; c < p.shape.c; ++c) {
           const PhiloxWords words = dropout_words(p.seed, *b.batch, pixel, c / 4);
-          const bool kept = words.v[c % 4] >> 8 >= dropout_threshold(p.rate);
+          const bool kept = dropout_keeps(words.v[c % 4], p.rate);
           y(n, h, w, c) = kept ? static_cast<T>(x(n, h, w, c) * static_cast<T>(p.scale())) : T{};
         }
       }
