@@ -37,7 +37,7 @@ TEST_CASE("every preset trains, scores and maps", "[programs][slow]") {
       const std::string out = w.at(name + tile + ".tif");
       const ProgramResult mapped =
           run_program("unetd-infer --quiet --model " + run + "/last.ckpt --scene " + w.scene +
-                      " --emit logits --stitch exact --tile " + tile + " --out " + out);
+                      " --emit logits --stitch exact --tta none --tile " + tile + " --out " + out);
       INFO(mapped.err);
       REQUIRE(mapped.code == 0);
       return map_of(out);
