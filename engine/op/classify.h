@@ -77,7 +77,7 @@ struct ProbabilityCounts {
 
   bool operator==(const ProbabilityCounts&) const = default;
   constexpr int64_t classes() const { return values.c == 1 ? 2 : values.c; }
-  constexpr int64_t count() const { return 2 * classes() + fields * bins; }
+  constexpr int64_t count() const { return 2 * classes() + int64_t{fields} * bins; }
   // In f32 on every device: what lies on the edge of a bin is in the same one everywhere.
   UNETD_HOST_DEVICE static int bin_of(float confidence) {
     const int bin = static_cast<int>(confidence * static_cast<float>(bins));
