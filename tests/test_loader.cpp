@@ -349,7 +349,11 @@ TEST_CASE("loader: what a thread meets comes out of next()", "[io]") {
   make_store(folder / "store", 5);
   const auto shard = folder / "store" / "shard-00000.safetensors";
   std::string bytes = read_file(shard);
-  bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 1);
+  // A bit of each training patch: images of two f32 bands, then labels, of six patches.
+  constexpr size_t image = side * side * 2 * sizeof(float), label = side * side;
+  const size_t first = bytes.size() - 6 * (image + label);
+  for (size_t n = 0; n < 5; ++n)
+    bytes[first + n * image] = static_cast<char>(bytes[first + n * image] ^ 1);
   write_file(shard, bytes);
   const PatchStore store = PatchStore::open(folder / "store");
   Loader loader(store, Split::train, busy(1));
