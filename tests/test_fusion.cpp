@@ -128,11 +128,11 @@ UNetConfig small_unet(DType compute) {
   return c;
 }
 
-struct Course {
+struct Trained {
   Counts counts;
   std::vector<double> loss;
 };
-Course train(const std::string& device, DType compute, const std::string& choice) {
+Trained train(const std::string& device, DType compute, const std::string& choice) {
   const Shape shape{2, 14, 10, 3};  // odd below
   Config config;
   config.runtime.device = device;
@@ -145,9 +145,10 @@ Course train(const std::string& device, DType compute, const std::string& choice
   for (size_t i = 0; i < labels.span<uint8_t>().size(); ++i) {
     labels.span<uint8_t>()[i] = static_cast<uint8_t>(i % 3);
   }
-  Course course{counts_of(trainer.session()), {}};
-  for (int step = 0; step < steps; ++step) course.loss.push_back(trainer.train(image, labels).loss);
-  return course;
+  Trained trained{counts_of(trainer.session()), {}};
+  for (int step = 0; step < steps; ++step)
+    trained.loss.push_back(trainer.train(image, labels).loss);
+  return trained;
 }
 
 }  // namespace
@@ -163,7 +164,7 @@ TEST_CASE("a network trains with fused nodes as it does without", "[fusion]") {
   for (const Case& c : {Case{"cpu", DType::f32, 1e-5}, Case{"simt", DType::f32, 1e-5},
                         Case{"simt", DType::bf16, 1e-2}}) {
     INFO(c.device << " " << name_of(c.compute));
-    Course fused = train(c.device, c.compute, ""), plain = train(c.device, c.compute, no_fusion);
+    Trained fused = train(c.device, c.compute, ""), plain = train(c.device, c.compute, no_fusion);
     CHECK(fused.counts["batch_norm_apply_pool"] == depth);
     CHECK(fused.counts["batch_norm_pool_grad"] == depth);
     // GPUs take the statistics of every convolution that a batch norm follows: all but the last.
