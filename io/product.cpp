@@ -414,7 +414,9 @@ std::optional<fs::path> find_product(const fs::path& path) {
 }
 
 std::map<std::string, SceneBand> read_calibration(const fs::path& metadata) {
-  return described_product(Metadata(metadata)).bands;
+  Product product = described_product(Metadata(metadata));
+  for (auto& [name, band] : product.bands) band.saturated = product.saturated;
+  return std::move(product.bands);
 }
 
 Product read_product(const fs::path& metadata) {

@@ -2,6 +2,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/log.h"
+#include "io/band_files.h"
 #include "io/gdal_vsi.h"
 #include "io/manifest.h"
 #include "io/product.h"
@@ -11,17 +12,12 @@
 #include <cctype>
 #include <cmath>
 #include <map>
-#include <sstream>
 #include <system_error>
 #include <utility>
 
 namespace unetd::io {
 namespace fs = std::filesystem;
 namespace {
-
-// Sentinel-2's band names in the order of wavelength, which is the order of its stacks.
-const std::vector<std::string> sentinel_bands = {"B01", "B02", "B03", "B04", "B05", "B06", "B07",
-                                                 "B08", "B8A", "B09", "B10", "B11", "B12"};
 
 std::string join(const std::vector<std::string>& words) {
   std::string text;
@@ -90,35 +86,6 @@ const RasterBand& checked_band(const Dataset& file, int index) {
   return band;
 }
 
-bool contains(const std::vector<std::string>& list, const std::string& word) {
-  return std::find(list.begin(), list.end(), word) != list.end();
-}
-
-// The Sentinel-2 band that a word of a name is: "T29UNU_20221005_B8A_20m" -> "B8A".
-std::string band_word(std::string words) {
-  for (char& c : words)
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = ' ';
-  std::istringstream in(words);
-  for (std::string word; in >> word;)
-    if (contains(sentinel_bands, word)) return word;
-  return "";
-}
-
-std::vector<fs::path> files_of_folder(const fs::path& folder) {
-  static const std::vector<std::string> suffixes = {".tif", ".tiff", ".jp2", ".vrt", ".img"};
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (contains(suffixes, entry.path().extension().string()) &&
-        !band_word(entry.path().stem().string()).empty())
-      files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
-  if (files.empty())
-    throw UserError(str(folder.string(),
-                        " holds no band file: names carry a band such as B02 or B8A and end in "
-                        ".tif, .jp2 or .vrt"));
-  return files;
-}
-
 Dataset open_single(const fs::path& path) {
   Dataset file = Dataset::open(path);
   if (file.bands().size() != 1)
@@ -132,40 +99,6 @@ double pixel_width(const Dataset& file) {
   return g ? std::hypot((*g)[1], (*g)[4]) : 1.0 / static_cast<double>(file.grid().width);
 }
 
-// A file of one band and what is said of it beside what it says itself.
-struct BandFile {
-  std::string name;
-  fs::path path;  // empty if it is remote
-  std::string href;
-  std::optional<double> nodata, scale, offset;
-};
-
-// Several of them; when they were sensed and their product's calibration, if that is said beside.
-struct BandFiles {
-  std::vector<BandFile> files;
-  std::string date;
-  std::map<std::string, SceneBand> product;
-};
-
-BandFiles band_files(const fs::path& folder) {
-  BandFiles found;
-  for (const fs::path& path : files_of_folder(folder))
-    found.files.push_back({band_word(path.stem().string()), path, path.string(), {}, {}, {}});
-  return found;
-}
-
-BandFiles item_files(const fs::path& path) {
-  const StacItem item = read_stac_item(path);
-  BandFiles found{{}, item.date, {}};
-  if (!item.product_metadata.empty()) found.product = read_calibration(item.product_metadata);
-  for (const StacAsset& asset : item.assets) {
-    const std::string word = band_word(asset.name);
-    found.files.push_back({word.empty() ? asset.name : word, asset.path, asset.href, asset.nodata,
-                           asset.scale, asset.offset});
-  }
-  return found;
-}
-
 // Those asked for; by default Sentinel-2's bands in the order of wavelength, or all where none is.
 std::vector<std::string> file_selection(const fs::path& path, const std::vector<BandFile>& files,
                                         const std::vector<std::string>& wanted) {
@@ -175,7 +108,7 @@ std::vector<std::string> file_selection(const fs::path& path, const std::vector<
   const bool only_others = there.empty();
   std::vector<std::string> all = there;
   for (const BandFile& file : files)
-    if (!contains(all, file.name)) all.push_back(file.name);
+    if (std::ranges::count(all, file.name) == 0) all.push_back(file.name);
   if (wanted.empty()) return only_others ? all : there;
   std::vector<std::string> selected;
   for (const std::string& name : wanted) {
@@ -330,10 +263,13 @@ SceneBand calibrated(const BandFile& said, const RasterBand& own,
     band.scale = known->second.scale;
     band.offset = known->second.offset;
     if (!band.nodata) band.nodata = known->second.nodata;
+    if (own.dtype == DType::u16) band.saturated = known->second.saturated;
   }
   if (said.nodata) band.nodata = said.nodata;
+  if (said.zero_is_data) band.nodata.reset();
   if (said.scale || said.offset) {
-    band.scale = said.scale.value_or(1);
+    // That the offset was taken off says nothing of the scale.
+    if (said.scale || *said.offset != 0) band.scale = said.scale.value_or(1);
     band.offset = said.offset.value_or(0);
   }
   return band;

@@ -165,13 +165,13 @@ std::vector<StacAsset> assets_of(const fs::path& path, const json& item) {
                   number_at(facts, {"raster:offset", "offset"})});
     // Not of the JPEG 2000 files beside them, which are ESA's.
     if (offset_applied && text_at(asset, "type").starts_with("image/tiff")) added.offset = 0;
-    // Where a probability is 0 there is data: no cloud, no snow.
-    if (sentinel2 && (added.name == "CLD" || added.name == "SNW")) added.nodata.reset();
+    added.zero_is_data = sentinel2 && (added.name == "CLD" || added.name == "SNW");
   }
   return assets;
 }
 
 fs::path product_metadata_of(const fs::path& path, const json& item) {
+  if (!of_sentinel2(item)) return {};
   for (const char* key : {"product-metadata", "product_metadata"})
     if (const auto at = item.at("assets").find(key); at != item.at("assets").end())
       return local_path(path, at->at("href"));

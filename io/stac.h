@@ -19,6 +19,7 @@ struct StacAsset {
   std::filesystem::path path;  // empty if it is remote
   // physical value = stored value * scale + offset, where the item says so
   std::optional<double> nodata, scale, offset;
+  bool zero_is_data = false;  // a probability: 0 is no cloud, whatever item and file call nodata
 };
 
 struct StacItem {

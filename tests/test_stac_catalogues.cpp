@@ -243,6 +243,19 @@ TEST_CASE("stac: an item as Earth Search has them", "[io][stac]") {
   CHECK_FALSE(scene.bands()[1].nodata.has_value());  // no cloud is no lack of data
   CHECK_FALSE(scene.bands()[2].nodata.has_value());
   CHECK(scene.bands()[3].scale == Approx(1e-3));
+  // A scale that only the file states stands where the offset was taken off.
+  ordered_json bare = earth_search_item(files, {{applied, true}});
+  bare["assets"]["blue"].erase("raster:bands");
+  write_raster<uint16_t>(files / files.file("B02", 10), test_grid(12, 12), {{"", 1e-4, -0.1, 0.0}},
+                         [](int64_t, int64_t, int64_t) { return value_of(1); });
+  check_all_bands(Scene::open(files.save(bare)), 0);
+  // Nor does what a file of probabilities calls nodata count.
+  write_raster<uint8_t>(files / files.file("CLD", 20), test_grid(6, 6, 20), {{"", 1, 0, 0.0}},
+                        [](int64_t, int64_t, int64_t) { return 0; });
+  CHECK_FALSE(Scene::open(path, others).bands()[1].nodata.has_value());
+  // Where the item states all, the product's metadata need not be there.
+  bare["assets"]["product_metadata"] = {{"href", "./absent.xml"}, {"type", "application/xml"}};
+  check_all_bands(Scene::open(files.save(bare)), 0);
   // An original beside is ESA's file, from which nothing was taken.
   ordered_json item = earth_search_item(files, {{applied, true}});
   item["assets"]["blue"]["href"] = "https://x.org/B02.tif";
@@ -260,6 +273,7 @@ TEST_CASE("stac: an item as the Planetary Computer has them", "[io][stac]") {
   others.bands = {"SCL", "AOT"};
   CHECK(Scene::open(path, others).bands()[0].scale == 1);
   CHECK(Scene::open(path, others).bands()[1].scale == Approx(1e-3));
+  CHECK(Scene::open(path).bands()[1].saturated == 65535.0);
   others.offset = 5;
   CHECK(Scene::open(path, others).bands()[1].offset == 5);
   // Where the metadata are out of reach, samples are what they are.

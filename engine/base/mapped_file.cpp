@@ -2,6 +2,7 @@
 
 #include "engine/base/error.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -53,8 +54,12 @@ void advise(std::span<const std::byte> part, Access access) {
   static const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = reinterpret_cast<uintptr_t>(part.data());
   const uintptr_t before = begin % page;  // hints begin at a page
-  ::posix_madvise(reinterpret_cast<void*>(begin - before), part.size() + before,
-                  access == Access::random ? POSIX_MADV_RANDOM : POSIX_MADV_WILLNEED);
+  const int hint = access == Access::random ? POSIX_MADV_RANDOM : POSIX_MADV_WILLNEED;
+  // Linux cuts a request to read at the disk's read-ahead, 128 KiB where nobody changed it.
+  const size_t all = part.size() + before;
+  const size_t step = access == Access::random ? all : size_t{128} << 10;
+  for (size_t at = 0; at < all; at += step)
+    ::posix_madvise(reinterpret_cast<void*>(begin - before + at), std::min(step, all - at), hint);
 }
 
 }  // namespace unetd
