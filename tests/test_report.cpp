@@ -5,6 +5,7 @@
 #include "tests/support/workshop.h"
 #include "tools/report/chart.h"
 #include "tools/report/differences.h"
+#include "tools/report/history.h"
 #include "tools/report/html.h"
 #include "tools/report/samples.h"
 
@@ -313,6 +314,18 @@ TEST_CASE("the best of a run judged by its loss is a loss", "[report][programs]"
   const std::string page = read_file(run + "/report.html");
   CHECK_THAT(page, Contains("best validation loss<b>" + report::fixed(least, 4)));
   CHECK_THAT(page, !Contains("best mean IoU"));
+}
+
+TEST_CASE("a loss that was not finite leaves a gap in the curves", "[report][programs]") {
+  std::string text;
+  for (nlohmann::json& line : metrics(run_folder())) {
+    if (line.contains("valid")) line["valid_loss"] = nullptr;
+    text += line.dump() + "\n";
+  }
+  const auto store = io::PatchStore::open(workshop().store);
+  const report::History history(text, store.schema().classes, Config::Judge::mean_iou);
+  CHECK_FALSE(history.best().is_null());
+  CHECK_THAT(history.curves_section(), Contains("<figcaption>Loss<"));
 }
 
 TEST_CASE("sample patches show image, truth, prediction and difference", "[report][programs]") {

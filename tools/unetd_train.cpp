@@ -176,7 +176,7 @@ class Run {
          .data = schema_,
          .model = model_,
          .nodes = trainer_.session().report(),
-         .profiled_steps = profiled_steps_,
+         .profiled_steps = trainer_.session().profiled_runs() / config_.training.accumulate,
          .stages = stages_,
          .memory = {trainer_.session().memory(), trainer_.params().trained_count(),
                     report::process_peak()},
@@ -195,10 +195,7 @@ class Run {
   StepResult train_step() {
     constexpr int64_t profile_every = 16, warm_up = 2;
     const bool profiled = trainer_.step() % profile_every == warm_up;
-    if (const Session* now = &trainer_.session(); now != std::exchange(profiled_, now))
-      profiled_steps_ = 0;  // of another one
     trainer_.session().set_profiling(profiled);
-    profiled_steps_ += profiled ? 1 : 0;
     for (int64_t i = 1; i < config_.training.accumulate; ++i) {
       const io::Batch batch = next_batch();
       stages_.steps += seconds_of([&] { trainer_.accumulate(images_of(batch), batch.label); });
@@ -308,7 +305,8 @@ class Run {
     const Config::Judge by = config_.training.best_by;
     const double score = by == Config::Judge::loss ? loss : mean_iou;
     follow_plateau(score);
-    const bool improved = !best_ || better(by, score, *best_);
+    // What is not finite is no best, here as after a resumption: a checkpoint has null for it.
+    const bool improved = !best_ || !std::isfinite(*best_) || better(by, score, *best_);
     waited_ = improved ? 0 : waited_ + 1;
     const double epochs =
         static_cast<double>(trainer_.step()) / static_cast<double>(steps_per_epoch());
@@ -367,9 +365,7 @@ class Run {
   Trainer trainer_;
   RunLog log_;
   report::StageTimes stages_;  // of this process
-  const Session* profiled_ = nullptr;
-  int64_t profiled_steps_ = 0;
-  int64_t first_step_ = 0;  // of this process
+  int64_t first_step_ = 0;     // of this process
   std::optional<double> best_;
   int64_t waited_ = 0;  // evaluations since the best
   struct MeanLoss {     // of the steps since the last evaluation
@@ -401,6 +397,7 @@ Config run_config(const Args& args, const std::filesystem::path& last) {
     return init.empty() ? args.config() : args.config(config_of(Checkpoint(init).model()));
   }
   Config stored;
+  stored.schedule.cycle_momentum = false;  // so were runs trained that do not tell
   apply_yaml(stored, Checkpoint(last).get("config"), last.string());
   return args.config(stored);
 }

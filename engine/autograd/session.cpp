@@ -283,6 +283,7 @@ void Session::run_nodes() {
     }
   }
   if (profiling_) add_times();
+  profiled_runs_ += profiling_ ? 1 : 0;
 }
 
 void Session::issue(size_t step) {
@@ -322,13 +323,6 @@ void Session::check_finite(Value v, const std::string& origin) const {
   if (bad == 0) return;
   throw Error(str(value.name, " (", origin, ") is not finite: ", bad, " of ",
                   size / size_of(value.dtype), " elements are NaN or infinite"));
-}
-
-void Session::set_profiling(bool on) {
-  profiling_ = on;
-  for (Step& s : steps_) {
-    if (on) s.seconds = 0;
-  }
 }
 
 std::vector<Session::NodeReport> Session::report() const {

@@ -76,8 +76,8 @@ class Session {
   // One entry a node that runs, in order of execution. Times are the device's, taken while
   // profiling is on.
   std::vector<NodeReport> report() const;
-  // Switching it on begins at zero.
-  void set_profiling(bool on);
+  void set_profiling(bool on) { profiling_ = on; }
+  int64_t profiled_runs() const { return profiled_runs_; }
   // While it is on, run() throws Error naming the first node whose result is not finite.
   void set_check_nan(bool on) { debugging_.check_nan = on; }
 
@@ -117,6 +117,7 @@ class Session {
   mutable std::map<int, Staging> staging_;  // by value; that of no value serves check_finite
   Debugging debugging_;
   bool profiling_ = false, warm_ = false;
+  int64_t profiled_runs_ = 0;
   std::vector<std::unique_ptr<Event>> times_;  // before the first node and after each
   std::unique_ptr<CapturedWork> captured_;
 };

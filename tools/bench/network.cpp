@@ -7,6 +7,7 @@
 #include "unet/runtime.h"
 #include "unet/trainer.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
@@ -74,7 +75,8 @@ NetworkTiming time_rounds(const NetworkOptions& o, Session& session, Run&& run) 
   timing.arena = session.memory().arena;
   timing.external = session.memory().external;
   timing.nodes = session.report();
-  for (Session::NodeReport& node : timing.nodes) node.seconds /= static_cast<double>(o.rounds);
+  const auto runs = static_cast<double>(std::max<int64_t>(1, session.profiled_runs()));
+  for (Session::NodeReport& node : timing.nodes) node.seconds /= runs;
   return timing;
 }
 

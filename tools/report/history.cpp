@@ -36,8 +36,8 @@ History::~History() = default;
 
 void History::add_validation(double step, const ordered_json& line) {
   const ordered_json& valid = line["valid"];
-  valid_loss_.emplace_back(step, line["valid_loss"]);
-  // A score is null where it is not defined.
+  // A loss is null where it is not finite, a score where it is not defined.
+  if (line["valid_loss"].is_number()) valid_loss_.emplace_back(step, line["valid_loss"]);
   const auto add = [&](Curve& curve, const ordered_json& value) {
     if (value.is_number()) curve.points.emplace_back(step, value);
   };

@@ -30,7 +30,8 @@ void write_report(const std::filesystem::path& file, const TrainingReport& r) {
     // What the judge went by stands first, and is called the best; the rest is of the same step.
     const ordered_json& valid = best["valid"];
     const std::pair<std::string, std::string> iou{"mean IoU", digits(valid["mean_iou"])},
-        loss{"validation loss", fixed(best["valid_loss"], 4)};
+        loss{"validation loss",
+             best["valid_loss"].is_number() ? fixed(best["valid_loss"], 4) : "-"};
     const bool by_loss = r.judge == Config::Judge::loss;
     head = {by_loss ? loss : iou, by_loss ? iou : loss};
     head[0].first = "best " + head[0].first;
