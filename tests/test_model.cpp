@@ -246,6 +246,25 @@ TEST_CASE("dropout depends on the step, and on nothing else", "[train]") {
   CHECK(again.evaluate(image, labels) == trainer.evaluate(image, labels));
 }
 
+TEST_CASE("a network without batch norm has an average, too", "[train][simt]") {
+  register_kernels();
+  UNetConfig c = small_config(false);
+  c.norm = false;
+  c.conv_bias = true;
+  const Tensor image = random_image({1, 16, 16, 3}, 16);
+  Tensor labels({1, 16, 16, 1}, DType::u8);
+  std::vector<double> losses;
+  for (const char* device : {"cpu", "simt"}) {
+    Config config;
+    config.runtime.device = device;
+    config.training.ema_decay = 0.9;
+    Trainer trainer(config, c, image.shape(), 10, {});
+    trainer.train(image, labels);
+    losses.push_back(trainer.evaluate(image, labels));
+  }
+  CHECK(losses[1] == Approx(losses[0]).epsilon(1e-4));
+}
+
 TEST_CASE("a network learns four images by heart", "[train]") {
   register_kernels();
   Config config;

@@ -96,10 +96,11 @@ std::string named(const char* name) { return bytes_field(value_proto::dim_param,
 class Exporter {
  public:
   Exporter(const Params& folded, const UNetConfig& model) : params_(folded) {
-    // Odd at every level, so that every padding there may be is recorded; without padding even, and
-    // every crop is. Where nothing is joined the image is not brought back to an odd size.
-    const int64_t odd = model.valid || !model.skips ? 0 : 1;
-    const int64_t side = model.valid ? model.input_side(1) : 2 * model.stride() - odd;
+    // Odd at every level, so that every padding there may be is recorded; strided convolutions
+    // round halves up. Without padding even, and every crop is. Where nothing is joined the image
+    // is not brought back to an odd size.
+    const int64_t stride = model.stride(), odd = model.strided ? stride + 1 : 2 * stride - 1;
+    const int64_t side = model.valid ? model.input_side(1) : model.skips ? odd : 2 * stride;
     UNetConfig c = model;
     c.compute = DType::f32;
     Params bound = folded;

@@ -59,6 +59,7 @@ void record_step(Graph& g, const Config::Optimizer& o, Params& params, const Opt
 
 void record_average(Graph& g, const std::shared_ptr<Buffer>& from,
                     const std::shared_ptr<Buffer>& to, int64_t count, Value scalars) {
+  if (count == 0) return;  // statistics of a network without batch norm
   const Shape shape{1, 1, 1, count};
   g.emit(Ema{count}, {g.external(from, 0, shape, DType::f32, "params"), scalars},
          {g.external(to, 0, shape, DType::f32, "average")});

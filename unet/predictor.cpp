@@ -88,8 +88,9 @@ Predictor::Recorded& Predictor::recorded(const Images& images, const ScenePlace&
 std::unique_ptr<Session> Predictor::make_session(const Graph& g, const Shape& image,
                                                  std::optional<DType> raw) {
   const bool batch = image.n > 1;
+  // A tile's side is that of what it yields, which networks without padding read more than.
   const SizeKey size{.key = batch ? "training.batch" : "inference.tile",
-                     .wanted = batch ? image.n : std::max(image.h, image.w),
+                     .wanted = batch ? image.n : longer_side(model_, image),
                      .step = batch ? 1 : model_.stride(),
                      .otherwise = "use a narrower network or a device with more memory"};
   const auto arena = [&](int64_t wanted) {
@@ -97,8 +98,8 @@ std::unique_ptr<Session> Predictor::make_session(const Graph& g, const Shape& im
     if (batch) {
       smaller.n = wanted;
     } else {
-      smaller.h = std::min(smaller.h, wanted);
-      smaller.w = std::min(smaller.w, wanted);
+      smaller.h = std::min(smaller.h, model_.input_side(wanted));
+      smaller.w = std::min(smaller.w, model_.input_side(wanted));
     }
     Graph other;
     const NetworkInput input =

@@ -86,7 +86,7 @@ void Plateau::judge(const Config& config, double score) {
   constexpr double least_gain = 1e-4, least_fall = 1e-8;
   const Config::Judge by = config.training.best_by;
   const double gain = by == Config::Judge::mean_iou ? 1 + least_gain : 1 - least_gain;
-  if (!best || better(by, score, *best * gain)) {
+  if (!best || !std::isfinite(*best) || better(by, score, *best * gain)) {
     best = score;
     waited = 0;
   } else if (++waited > config.schedule.patience) {
