@@ -3,7 +3,6 @@
 // is to be seen in a diff. UNETD_UPDATE_BUDGET=1 writes the table anew.
 #include "engine/base/error.h"
 #include "engine/base/file.h"
-#include "tests/support/temp_folder.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -110,38 +109,20 @@ std::vector<std::string> faults_of(const Budget& found, const Budget& allowed) {
   return faults;
 }
 
-// Compiles a file for both architectures; what the assembler says.
-std::string assemble(const std::filesystem::path& source) {
-  const TempFolder folder;
-  const std::string report = (folder / "report").string();
-  const std::string command =
-      str(UNETD_NVCC, " -std=c++20 --threads 2 -gencode arch=compute_80,code=sm_80",
-          " -gencode arch=compute_90,code=sm_90 -Xptxas -v -I" UNETD_SOURCE_DIR " -c ",
-          source.string(), " -o ", (folder / "object").string(), " >", report, " 2>&1");
-  const int status = std::system(command.c_str());
-  std::string text = read_file(report);
-  INFO(text);
-  REQUIRE(status == 0);
-  return text;
-}
-
-std::vector<std::filesystem::path> cuda_sources() {
-  std::vector<std::filesystem::path> sources;
-  for (const auto& entry : std::filesystem::directory_iterator(UNETD_SOURCE_DIR "/kernels/cuda")) {
-    if (entry.path().extension() == ".cu") sources.push_back(entry.path());
-  }
-  return sources;
-}
-
-TEST_CASE("the CUDA kernels keep to their budget of registers", "[slow][cuda][budget]") {
-  if (std::string(UNETD_NVCC).empty()) {
+TEST_CASE("the CUDA kernels keep to their budget of registers", "[cuda][budget]") {
+  if (std::string(UNETD_KERNEL_REPORTS).empty()) {
     std::cout << "skipped: this build has no nvcc\n";
     return;
   }
   Budget found;
-  for (const std::filesystem::path& source : cuda_sources()) {
-    std::istringstream report(assemble(source));
-    add_report(found, source.filename(), report);
+  // Written when the kernels were compiled (kernels/cuda/with_report.sh), `FILE.cu.o.ptxas` each.
+  for (const auto& entry : std::filesystem::directory_iterator(UNETD_KERNEL_REPORTS)) {
+    const std::filesystem::path& report = entry.path();
+    if (report.extension() != ".ptxas") continue;
+    const std::string source = report.stem().stem();
+    if (!std::filesystem::exists(std::string(UNETD_SOURCE_DIR "/kernels/cuda/") + source)) continue;
+    std::istringstream text(read_file(report.string()));
+    add_report(found, source, text);
   }
   const std::string table = UNETD_SOURCE_DIR "/tests/data/kernel_budget.txt";
   if (std::getenv("UNETD_UPDATE_BUDGET") != nullptr) write_file(table, written(found));

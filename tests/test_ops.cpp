@@ -8,6 +8,7 @@
 #include <cmath>
 #include <iostream>
 #include <limits>
+#include <optional>
 #include <set>
 #include <type_traits>
 
@@ -41,35 +42,40 @@ bool left_out(const P& problem, DeviceType device) {
   return bytes(problem, device) > most_bytes || flops(problem) > most_flops;
 }
 
+// One case, whose reference serves all implementations.
 template <class P>
-Tally run_cases(const Impl<P>& impl, DeviceType device) {
-  Tally tally;
-  for (const P& problem : typed_cases<P>(device)) {
-    if (left_out(problem, device)) continue;
-    if (const char* reason = impl.reject(problem)) {
-      ++tally.declined;
-      tally.reasons.insert(reason);
+void run_case(const P& problem, DeviceType device, std::vector<Tally>& tallies) {
+  const auto& all = impls<P>(device);
+  const HostData data = make_data(describe(problem));
+  std::optional<std::vector<Tensor>> want;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (const char* reason = all[i].reject(problem)) {
+      ++tallies[i].declined;
+      tallies[i].reasons.insert(reason);
       continue;
     }
-    ++tally.taken;
-    INFO(name_of(device) << " " << impl.name << ", " << text_of(problem));
-    const HostData data = make_data(describe(problem));
-    for (const std::string& fault :
-         faults_of(impl, problem, device, data, reference(problem, data))) {
+    ++tallies[i].taken;
+    if (!want) want = reference(problem, data);
+    INFO(name_of(device) << " " << all[i].name << ", " << text_of(problem));
+    for (const std::string& fault : faults_of(all[i], problem, device, data, *want)) {
       FAIL_CHECK(fault);
     }
   }
-  return tally;
 }
 
 template <class P>
 void check_implementations(DeviceType device) {
-  for (const Impl<P>& impl : impls<P>(device)) {
-    const Tally tally = run_cases(impl, device);
-    INFO(name_of(device) << " " << impl.name << " of " << P::name);
+  const auto& all = impls<P>(device);
+  std::vector<Tally> tallies(all.size());
+  for (const P& problem : typed_cases<P>(device)) {
+    if (!left_out(problem, device)) run_case(problem, device, tallies);
+  }
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Tally& tally = tallies[i];
+    INFO(name_of(device) << " " << all[i].name << " of " << P::name);
     CHECK(tally.taken > 0);
     if (tally.declined == 0) continue;
-    std::cout << P::name << " on " << name_of(device) << ": " << impl.name << " declines "
+    std::cout << P::name << " on " << name_of(device) << ": " << all[i].name << " declines "
               << tally.declined << " of " << tally.declined + tally.taken << " cases:";
     for (const std::string& reason : tally.reasons) std::cout << " (" << reason << ")";
     std::cout << '\n';

@@ -178,7 +178,9 @@ struct Packs {
 };
 
 // Of a multiprocessor. Said aloud, since ptxas prefers more of them and spills registers for it.
-constexpr unsigned resident_blocks(Form form) { return form == Form::smoothed ? 4 : 6; }
+constexpr unsigned resident_blocks(Form form) {
+  return form == Form::smoothed ? 4 : form == Form::focal ? 5 : 6;
+}
 
 struct LossBuffers {
   const float* logits;

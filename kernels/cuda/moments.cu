@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 // Chunks that become one, so that no more are left than one block joins without much ado.
-constexpr int64_t most_at_once = full_grid, groups_wanted = 256;
+constexpr int64_t most_at_once = 1024, groups_wanted = 256;
 unsigned group_of(const Chunks& t) {
   if (t.chunks <= most_at_once) return 1;
   return static_cast<unsigned>((t.chunks + groups_wanted - 1) / groups_wanted);

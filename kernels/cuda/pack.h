@@ -15,8 +15,9 @@ using simt::Pack;
 
 inline constexpr unsigned block_threads = 256;
 // Eight blocks of 256 threads fill each of an H100's 132 multiprocessors. Constant: what a block
-// sums must not depend on the GPU.
-inline constexpr int64_t full_grid = int64_t{132} * 8;
+// sums must not depend on the GPU. The emulated one is small, so that tests soon have more pixels
+// than it takes at once.
+inline constexpr int64_t full_grid = int64_t{simt::device == DeviceType::cuda ? 132 : 8} * 8;
 inline constexpr unsigned max_grid_y = 65535;  // CUDA's limit
 
 // --- elements ------------------------------------------------------------------------------------
