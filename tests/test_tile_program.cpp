@@ -94,6 +94,10 @@ TEST_CASE("unetd-tile --append adds scenes", "[programs]") {
   CHECK(again.code == 0);
   CHECK_THAT(again.err, Contains("all these scenes"));
 
+  fs::create_directory(s.folder / "other");
+  fs::copy_file(s.folder / "b.tif", s.folder / "other/b.tif");
+  const std::string other_b =
+      (s.folder / "other/b.tif").string() + "=" + (s.folder / "b_labels.tif").string();
   const ProgramResult other = run_program(s.tile("--append --train " + s.pair("b"), 12));
   CHECK(other.code == 1);
   CHECK(other.complains("has patches of 10 pixels, not of 12"));
@@ -109,8 +113,8 @@ TEST_CASE("unetd-tile --append adds scenes", "[programs]") {
         {"--overwrite --date b --train " + s.pair("b"), 2, "SCENE=YYYY-MM-DD"},
         {"--overwrite --date b=2022-02-30 --train " + s.pair("b"), 2, "b=2022-02-30"},
         {"--overwrite --date c=2022-02-03 --train " + s.pair("b"), 2, "no scene is called 'c'"},
-        {"--overwrite --date b=2022-02-03 --train " + s.pair("b") + " --valid " + s.pair("b"), 2,
-         "give their paths"},
+        {"--overwrite --date b=2022-02-03 --train " + s.pair("b") + " --valid " + other_b, 2,
+         "are both called 'b': give their paths"},
         {"--overwrite --max-per-scene -1 --train " + s.pair("b"), 2, "not negative"}}) {
     const ProgramResult refused = run_program(s.tile(arguments));
     INFO(arguments << "\n" << refused.err);

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <iostream>
+#include <ranges>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
@@ -211,11 +213,15 @@ void apply_dates(const Args& args, std::vector<io::LabelledScene>& sources) {
     const auto named = [&](const io::LabelledScene& s) {
       return s.scene == scene || io::scene_name(s.scene) == scene;
     };
-    const auto found = std::ranges::find_if(sources, named);
-    if (found == sources.end()) throw UsageError(str("--date: no scene is called '", scene, "'"));
-    if (std::ranges::count_if(sources, named) > 1)
-      throw UsageError(str("--date: several scenes are called '", scene, "': give their paths"));
-    found->date = *date;
+    const auto first = std::ranges::find_if(sources, named);
+    if (first == sources.end()) throw UsageError(str("--date: no scene is called '", scene, "'"));
+    const std::filesystem::path path = first->scene;
+    for (io::LabelledScene& source : sources | std::views::filter(named)) {
+      if (source.scene != path)
+        throw UsageError(str("--date: ", path.string(), " and ", source.scene.string(),
+                             " are both called '", scene, "': give their paths"));
+      source.date = *date;
+    }
   }
 }
 

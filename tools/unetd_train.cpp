@@ -198,7 +198,8 @@ class Run {
     trainer_.session().set_profiling(profiled);
     for (int64_t i = 1; i < config_.training.accumulate; ++i) {
       const io::Batch batch = next_batch();
-      stages_.steps += seconds_of([&] { trainer_.accumulate(images_of(batch), batch.label); });
+      stages_.steps += seconds_of(
+          [&] { trainer_.accumulate(images_of(batch), batch.label, [this] { look_ahead(); }); });
     }
     const io::Batch batch = next_batch();
     StepResult result;
@@ -206,14 +207,30 @@ class Run {
     return result;
   }
   io::Batch next_batch() {
+    if (ahead_) return *std::exchange(ahead_, std::nullopt);
     io::Batch batch;
     stages_.waiting += seconds_of([&] { batch = training_.next(); });
     return batch;
   }
+  // While the device is at work: what next_batch() gives next, brought to the device. An error is
+  // left to next_batch(), which meets it again.
+  void look_ahead() {
+    try {
+      const double waited = seconds_of([&] { ahead_ = training_.next(); });
+      stages_.waiting += waited;
+      stages_.steps -= waited;  // in which this time will be counted
+      trainer_.bring_ahead(images_of(*ahead_), ahead_->label);
+    } catch (const Error&) {
+      return;
+    }
+  }
   // A step that cannot go on has changed nothing: what was reached is saved.
   StepResult end_step(const io::Batch& batch) {
     try {
-      return trainer_.train(images_of(batch), batch.label);
+      const bool last = trainer_.step() + 1 == steps_;
+      return trainer_.train(images_of(batch), batch.label, [&] {
+        if (!last) look_ahead();
+      });
     } catch (const Error&) {
       save("last", true);
       throw;
@@ -335,7 +352,8 @@ class Run {
   void save(const std::string& name, bool keep_previous) {
     Metadata metadata = describe_data(schema_, normalisation_);
     metadata["config"] = to_yaml(config_);
-    const io::LoaderState state = training_.state();
+    const io::LoaderState state =
+        ahead_ ? io::LoaderState{ahead_->epoch, ahead_->position} : training_.state();
     metadata["run"] = nlohmann::json{
         {"epoch", state.epoch},
         {"position", state.position},
@@ -360,6 +378,7 @@ class Run {
   std::vector<BandConstants> constants_;
   UNetConfig model_;
   io::Loader training_;
+  std::optional<io::Batch> ahead_;  // its next batch, where that was looked at already
   std::optional<io::Loader> validation_;
   int64_t steps_;
   Trainer trainer_;

@@ -38,26 +38,27 @@ NetworkInput record_input(Graph& g, const Shape& s, std::optional<DType> raw, bo
   return input;
 }
 
-void write_input(Session& session, const NetworkInput& input, const Images& images) {
+void write_input(Session& session, const NetworkInput& input, const Images& images,
+                 Session::Write when) {
   const RawPatches& to = input.raw;
   UNETD_CHECK(images.raw().has_value() == static_cast<bool>(to.valid),
               "the network was recorded for ", to.valid ? "raw" : "normalised",
               " images and is given ", to.valid ? "normalised" : "raw", " ones");
-  session.write(to.samples, *images.samples);
+  session.write(to.samples, *images.samples, when);
   if (!to.valid) return;
-  session.write(to.valid, *images.valid);
-  session.write_dense(to.bands, std::as_bytes(images.bands));
+  session.write(to.valid, *images.valid, when);
+  session.write_dense(to.bands, std::as_bytes(images.bands), when);
   const Draws none = images.draws ? Draws{} : Draws::none(images.shape().n, images.shape().c);
   const Draws& draws = images.draws ? *images.draws : none;
   check_symmetries(draws, images.shape());
-  session.write_dense(to.draws, std::as_bytes(std::span(draws.patches)));
-  session.write_dense(to.band_draws, std::as_bytes(std::span(draws.bands)));
+  session.write_dense(to.draws, std::as_bytes(std::span(draws.patches)), when);
+  session.write_dense(to.band_draws, std::as_bytes(std::span(draws.bands)), when);
 }
 
 void write_input(Session& session, const NetworkInput& input, const Images& images,
-                 const Tensor& labels) {
-  write_input(session, input, images);
-  session.write(input.raw.labels, labels);
+                 const Tensor& labels, Session::Write when) {
+  write_input(session, input, images, when);
+  session.write(input.raw.labels, labels, when);
 }
 
 }  // namespace unetd

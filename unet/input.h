@@ -45,8 +45,9 @@ NetworkInput record_input(Graph& g, const Shape& shape, std::optional<DType> raw
 
 // Throws Error where shapes or types differ from the recorded ones, and for a symmetry that the
 // patches do not have.
-void write_input(Session& session, const NetworkInput& input, const Images& images);
 void write_input(Session& session, const NetworkInput& input, const Images& images,
-                 const Tensor& labels);
+                 Session::Write when = Session::Write::now);
+void write_input(Session& session, const NetworkInput& input, const Images& images,
+                 const Tensor& labels, Session::Write when = Session::Write::now);
 
 }  // namespace unetd

@@ -59,6 +59,7 @@ Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, con
 
 void Trainer::record() {
   training_.reset();  // gives its arena back before the next is taken
+  ahead_ = nullptr;
   update_.reset();
   evaluation_.reset();
   training_ = record_training();
@@ -176,27 +177,40 @@ void Trainer::run(Recorded& r, const OptimizerScalars& scalars) {
 
 void Trainer::write_batch(const Images& images, const Tensor& labels) {
   Recorded& r = *training_;
-  write_input(*r.session, r.input, images, PredictedLabels(labels, model_).labels());
+  if (std::exchange(ahead_, nullptr) == images.samples->data()) {
+    r.session->place_ahead();
+  } else {
+    write_input(*r.session, r.input, images, PredictedLabels(labels, model_).labels());
+  }
   const int64_t number = step_ * config_.training.accumulate + gathered_;
   if (r.batch) r.session->write_dense(r.batch, std::as_bytes(std::span(&number, 1)));
 }
 
-double Trainer::add_gradients(const Images& images, const Tensor& labels) {
+void Trainer::bring_ahead(const Images& images, const Tensor& labels) {
+  if (backend(device_).host_reaches_memory()) return;
+  write_input(*training_->session, training_->input, images,
+              PredictedLabels(labels, model_).labels(), Session::Write::ahead);
+  ahead_ = images.samples->data();
+}
+
+double Trainer::add_gradients(const Images& images, const Tensor& labels,
+                              const Meanwhile& meanwhile) {
   // Batch k of the step, from 0, has its share in the mean.
   write_batch(images, labels);
   const auto k = static_cast<float>(gathered_++);
   run(*training_, {.ema_decay = k / (k + 1)});
+  if (meanwhile) meanwhile();
   return training_->session->scalar(training_->loss);
 }
 
-void Trainer::accumulate(const Images& images, const Tensor& labels) {
+void Trainer::accumulate(const Images& images, const Tensor& labels, const Meanwhile& meanwhile) {
   UNETD_CHECK(gathered_ + 1 < config_.training.accumulate, "batch ", gathered_ + 1, " of ",
               config_.training.accumulate, " ends the step: call train()");
   if (gathered_ == 0) keep_statistics();
-  loss_sum_ += add_gradients(images, labels);
+  loss_sum_ += add_gradients(images, labels, meanwhile);
 }
 
-StepResult Trainer::train(const Images& images, const Tensor& labels) {
+StepResult Trainer::train(const Images& images, const Tensor& labels, const Meanwhile& meanwhile) {
   OptimizerScalars now = optimizer_scalars(config_, step_, course_.steps);
   now.learning_rate =
       static_cast<float>(rate_factor_ * learning_rate(config_, step_, course_.steps));
@@ -204,7 +218,7 @@ StepResult Trainer::train(const Images& images, const Tensor& labels) {
   if (update_) {
     UNETD_CHECK(gathered_ + 1 == config_.training.accumulate, "batch ", gathered_ + 1, " of ",
                 config_.training.accumulate, " is to end the step");
-    const double loss = loss_sum_ + add_gradients(images, labels);
+    const double loss = loss_sum_ + add_gradients(images, labels, meanwhile);
     result.loss = loss / static_cast<double>(std::exchange(gathered_, 0));
     loss_sum_ = 0;
     const auto mean = static_cast<float>(result.loss);
@@ -215,6 +229,7 @@ StepResult Trainer::train(const Images& images, const Tensor& labels) {
     keep_statistics();
     write_batch(images, labels);
     run(*training_, now);
+    if (meanwhile) meanwhile();
     const auto measured = training_->session->scalars({training_->loss, training_->norm});
     result.loss = measured[0];
     result.grad_norm = measured[1];

@@ -33,6 +33,8 @@ struct Course {
 
 class Trainer {
  public:
+  using Meanwhile = std::function<void()>;
+
   // `batch` is the shape of every image tensor; `loss_weights`
   // has one factor a class for each term of the loss, none of them where a term has no weights, or
   // is empty for no weights at all; `raw` is the type of the samples trained on, or none where
@@ -46,10 +48,15 @@ class Trainer {
   // its loss scale is halved, and that is all unless it happens too often in a row; otherwise
   // training.on_nan says whether it throws Error or is reported and left out. Both name the step
   // and the node that was first not finite.
-  StepResult train(const Images& images, const Tensor& labels);
+  // `meanwhile` is called while the device is at work on the step: the time to get the next batch
+  // and to bring_ahead() with it. It must not throw.
+  StepResult train(const Images& images, const Tensor& labels, const Meanwhile& meanwhile = {});
   // With training.accumulate = k, k - 1 calls go before each train(), which then steps by the mean
   // gradient of all k batches and returns their mean loss.
-  void accumulate(const Images& images, const Tensor& labels);
+  void accumulate(const Images& images, const Tensor& labels, const Meanwhile& meanwhile = {});
+  // Brings what the next call of those two will be given to the device, beside the work there. Does
+  // nothing where the host shares the device's memory.
+  void bring_ahead(const Images& images, const Tensor& labels);
   // Multiplies the learning rate from now on: for a schedule that follows the scores.
   void set_rate_factor(double factor) { rate_factor_ = factor; }
 
@@ -100,7 +107,7 @@ class Trainer {
   Value loss_scale_value(Graph& g) const;
   void run(Recorded& r, const OptimizerScalars& scalars);
   void write_batch(const Images& images, const Tensor& labels);
-  double add_gradients(const Images& images, const Tensor& labels);
+  double add_gradients(const Images& images, const Tensor& labels, const Meanwhile& meanwhile);
   void keep_statistics() const;
   void restore_statistics() const;
   void check_finite(StepResult& result);
@@ -121,6 +128,7 @@ class Trainer {
   int64_t left_out_ = 0;  // steps in a row
   int64_t gathered_ = 0;  // batches of the step in progress
   double loss_sum_ = 0, rate_factor_ = 1;
+  const void* ahead_ = nullptr;  // samples of the batch that is on the device already
   // Batch norm's statistics and their average, with copies from before the step in progress.
   std::vector<std::pair<std::shared_ptr<Buffer>, std::shared_ptr<Buffer>>> good_statistics_;
   std::unique_ptr<Recorded> training_, update_, evaluation_;

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <exception>
 #include <string_view>
+#include <utility>
 
 namespace unetd {
 
@@ -201,22 +202,36 @@ Staging& Session::staging(Value v) const {
   return staging_.try_emplace(v.id, options_.device).first->second;
 }
 
-void Session::write(Value v, const Tensor& tensor) {
+// fill(host) writes the bytes of the value in the device's layout.
+template <class Fill>
+void Session::upload(Value v, Write when, const Fill& fill) {
+  if (when == Write::now) {
+    return staging(v).upload(address_[static_cast<size_t>(v.id)], bytes(v), fill);
+  }
+  staging(v).begin_upload(bytes(v), fill);
+  if (std::ranges::find(ahead_, v.id, &Value::id) == ahead_.end()) ahead_.push_back(v);
+}
+
+void Session::place_ahead() {
+  for (const Value v : std::exchange(ahead_, {})) {
+    staging(v).finish_upload(address_[static_cast<size_t>(v.id)]);
+  }
+}
+
+void Session::write(Value v, const Tensor& tensor, Write when) {
   const Graph::ValueInfo& info = check(v);
   UNETD_CHECK(tensor.shape() == info.shape && tensor.dtype() == info.dtype, info.name, " is ",
               name_of(info.dtype), " ", info.shape, ", given ", name_of(tensor.dtype()), " ",
               tensor.shape());
-  staging(v).upload(address_[static_cast<size_t>(v.id)], bytes(v), [&](std::byte* host) {
-    pack(tensor, info.kind, layout_of(options_.device), host);
-  });
+  upload(v, when,
+         [&](std::byte* host) { pack(tensor, info.kind, layout_of(options_.device), host); });
 }
 
-void Session::write_dense(Value v, std::span<const std::byte> content) {
+void Session::write_dense(Value v, std::span<const std::byte> content, Write when) {
   const Graph::ValueInfo& info = check(v);
   UNETD_CHECK(info.kind == Kind::dense && content.size() == bytes(v), info.name, " is ", bytes(v),
               " bytes, given ", content.size());
-  staging(v).upload(address_[static_cast<size_t>(v.id)], content.size(),
-                    [&](std::byte* host) { std::ranges::copy(content, host); });
+  upload(v, when, [&](std::byte* host) { std::ranges::copy(content, host); });
 }
 
 Tensor Session::read(Value v) const {

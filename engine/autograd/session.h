@@ -17,6 +17,7 @@
 #include "engine/memory/buffer.h"
 #include "engine/memory/plan.h"
 
+#include <cstdint>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -54,16 +55,20 @@ class Session {
   static size_t arena_of(const Graph& graph, const SessionOptions& options);
   Session(Session&&) noexcept;
 
+  // `now`: before the next run. `ahead`: to the device beside the run in progress; place_ahead()
+  // puts it, with all else that came so, into its value.
+  enum class Write : uint8_t { now, ahead };
   // Copies a dense host tensor into an input or external value, in the device's layout. Shapes and
   // types must agree.
-  void write(Value v, const Tensor& tensor);
+  void write(Value v, const Tensor& tensor, Write when = Write::now);
   // Copies an input, output or external value to the host.
   Tensor read(Value v) const;
   // The one element of a scalar output, as double. Several together wait only once.
   double scalar(Value v) const { return scalars({v}).front(); }
   std::vector<double> scalars(std::initializer_list<Value> values) const;
   // All bytes of a dense value, for small things that change from step to step.
-  void write_dense(Value v, std::span<const std::byte> content);
+  void write_dense(Value v, std::span<const std::byte> content, Write when = Write::now);
+  void place_ahead();
 
   // Throws Error, with the node's name, when a node fails.
   void run();
@@ -105,6 +110,8 @@ class Session {
   const Graph::ValueInfo& info(Value v) const { return values_[static_cast<size_t>(v.id)]; }
   size_t bytes(Value v) const;
   Staging& staging(Value v) const;
+  template <class Fill>
+  void upload(Value v, Write when, const Fill& fill);
 
   SessionOptions options_;
   std::vector<Graph::ValueInfo> values_;
@@ -115,6 +122,7 @@ class Session {
   Backend* backend_;
   Stream stream_;
   mutable std::map<int, Staging> staging_;  // by value; that of no value serves check_finite
+  std::vector<Value> ahead_;                // whose content is there and not in place
   Debugging debugging_;
   bool profiling_ = false, warm_ = false;
   int64_t profiled_runs_ = 0;

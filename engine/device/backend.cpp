@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -49,6 +50,7 @@ class HostEvent final : public Event {
  public:
   void record(const Stream&) override { time_ = Clock::now(); }
   void wait() override {}
+  void hold(const Stream&) override {}
   double seconds_since(const Event& earlier) const override {
     const auto& other = static_cast<const HostEvent&>(earlier);
     return std::chrono::duration<double>(time_ - other.time_).count();
@@ -68,6 +70,7 @@ class HostBackend final : public Backend {
     return {cpu_name(), available_bytes(), system_bytes(_SC_PHYS_PAGES), {}};
   }
   Stream stream() override { return {device_, nullptr}; }
+  Stream copy_stream() override { return stream(); }
 
   bool host_reaches_memory() const override { return device_ == DeviceType::cpu; }
   // Large blocks ask for huge pages and are touched at once, so that no step pays for page faults.
@@ -126,7 +129,9 @@ std::unique_ptr<Backend>& cuda_backend() {
 
 }  // namespace
 
-void register_cuda_backend(std::unique_ptr<Backend> cuda) { cuda_backend() = std::move(cuda); }
+std::unique_ptr<Backend> register_cuda_backend(std::unique_ptr<Backend> cuda) {
+  return std::exchange(cuda_backend(), std::move(cuda));
+}
 
 Backend& backend(DeviceType device) {
   static HostBackend cpu(DeviceType::cpu), simt(DeviceType::simt);

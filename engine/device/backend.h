@@ -1,6 +1,7 @@
-// What a device does beside running kernels: memory, copies, a queue of work, times, captured
-// graphs. One object per device type and process; a process uses one GPU. Work is issued to a
-// single queue in order, so a copy needs no other word to wait for the kernels before it.
+// What a device does beside running kernels: memory, copies, queues of work, times, captured
+// graphs. One object per device type and process; a process uses one GPU. Kernels are issued to a
+// single queue in order, so a copy there needs no other word to wait for the kernels before it. A
+// second queue takes copies that run beside them; events order the two.
 //
 // On cpu and simt everything has happened when a call returns. simt keeps up the manners of a GPU:
 // its memory counts as out of the host's reach, so that transfers take the way they take there.
@@ -33,6 +34,9 @@ class Event {
   // Returns when the queue has come to the recorded moment; at once if there is none. Throws Error
   // for what went wrong on the device until then.
   virtual void wait() = 0;
+  // Has what is issued to `stream` from now on wait for the recorded moment, if there is one. The
+  // host goes on.
+  virtual void hold(const Stream& stream) = 0;
   // Time on the device between two moments that have been waited for.
   virtual double seconds_since(const Event& earlier) const = 0;
 };
@@ -59,6 +63,8 @@ class Backend {
   virtual DeviceInfo info() const = 0;
   // The queue that all sessions share.
   virtual Stream stream() = 0;
+  // The queue of copies beside that one's kernels.
+  virtual Stream copy_stream() = 0;
 
   // Can the host read and write what allocate() returns?
   virtual bool host_reaches_memory() const = 0;
@@ -102,8 +108,9 @@ class Range {
 // The back end of an opened device. Throws Error for one that was not opened.
 Backend& backend(DeviceType device);
 
-// Makes `cuda` the back end for CUDA devices: what the CUDA library does when it is loaded.
-void register_cuda_backend(std::unique_ptr<Backend> cuda);
+// Makes `cuda` the back end for CUDA devices: what the CUDA library does when it is loaded. Returns
+// the one before, if any.
+std::unique_ptr<Backend> register_cuda_backend(std::unique_ptr<Backend> cuda);
 
 // The CUDA library brings the back end and the kernels for GPUs. It is apart from the programs, so
 // that they start at once and run where no CUDA is. This is its file beside the program or in the

@@ -1,5 +1,5 @@
-// All work goes to one stream of our own; the legacy default stream, which would wait for
-// everything, is never used.
+// Kernels go to one stream of our own, copies beside them to another; the legacy default stream,
+// which would wait for everything, is never used.
 #include "engine/device/cuda.h"
 
 #include "engine/base/error.h"
@@ -31,6 +31,9 @@ class CudaEvent final : public Event {
     UNETD_CUDA(cudaEventRecord(event_, native(stream)));
   }
   void wait() override { UNETD_CUDA(cudaEventSynchronize(event_)); }
+  void hold(const Stream& stream) override {
+    UNETD_CUDA(cudaStreamWaitEvent(native(stream), event_, cudaEventWaitDefault));
+  }
   double seconds_since(const Event& earlier) const override {
     constexpr double seconds_per_ms = 1e-3;
     float ms = 0;
@@ -118,6 +121,7 @@ class CudaBackend final : public Backend {
     }
     UNETD_CUDA(cudaSetDevice(index));
     UNETD_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    UNETD_CUDA(cudaStreamCreateWithFlags(&copy_stream_, cudaStreamNonBlocking));
     index_ = index;
   }
 
@@ -139,6 +143,10 @@ class CudaBackend final : public Backend {
   Stream stream() override {
     enter();
     return {DeviceType::cuda, stream_};
+  }
+  Stream copy_stream() override {
+    enter();
+    return {DeviceType::cuda, copy_stream_};
   }
 
   bool host_reaches_memory() const override { return false; }
@@ -219,7 +227,7 @@ class CudaBackend final : public Backend {
 
   int index_ = -1;
   cudaDeviceProp properties_{};
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, copy_stream_ = nullptr;
 };
 
 }  // namespace

@@ -18,7 +18,11 @@ void copy(const Buffer& from, Buffer& to) {
 }
 
 Staging::Staging(DeviceType device)
-    : backend_(&backend(device)), stream_(backend_->stream()), passed_(backend_->make_event()) {}
+    : device_(device),
+      backend_(&backend(device)),
+      stream_(backend_->stream()),
+      passed_(backend_->make_event()),
+      placed_(backend_->make_event()) {}
 
 std::byte* Staging::host(size_t bytes) {
   passed_->wait();
@@ -37,6 +41,23 @@ void Staging::begin_download(const std::byte* from, size_t bytes) {
 const std::byte* Staging::finish_download() {
   passed_->wait();
   return host_.get();
+}
+
+void Staging::send_ahead(size_t bytes) {
+  if (ahead_.bytes() != bytes) {
+    ahead_ = Buffer(device_, bytes);
+    placed_->record(stream_);  // its zeros come in that queue, too
+  }
+  const Stream copies = backend_->copy_stream();
+  placed_->hold(copies);
+  backend_->copy_in(ahead_.data(), host_.get(), bytes, copies);
+  passed_->record(copies);
+}
+
+void Staging::finish_upload(std::byte* to) {
+  passed_->hold(stream_);
+  backend_->copy(to, ahead_.data(), ahead_.bytes(), stream_);
+  placed_->record(stream_);
 }
 
 }  // namespace unetd

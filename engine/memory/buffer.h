@@ -70,14 +70,27 @@ class Staging {
   void begin_download(const std::byte* from, size_t bytes);
   const std::byte* finish_download();
 
+  // An upload in two steps: the first brings what write() writes into device memory of its own,
+  // over the queue of copies, while kernels run; the second puts it in its place in their order.
+  template <class Write>
+  void begin_upload(size_t bytes, Write&& write) {
+    write(host(bytes));
+    send_ahead(bytes);
+  }
+  void finish_upload(std::byte* to);
+
  private:
   // At least `bytes` bytes that no copy uses any more.
   std::byte* host(size_t bytes);
+  void send_ahead(size_t bytes);
 
+  DeviceType device_;
   Backend* backend_;
   Stream stream_;
   std::unique_ptr<std::byte, detail::ReleaseStaging> host_;
-  std::unique_ptr<Event> passed_;  // the last copy
+  std::unique_ptr<Event> passed_;  // the last copy from or to the host buffer
+  Buffer ahead_;                   // what begin_upload() brought
+  std::unique_ptr<Event> placed_;  // when it was last put in place
 };
 
 }  // namespace unetd
