@@ -13,8 +13,8 @@ inline std::vector<Shape> edge_shapes() {
           {2, 3, 9, 17}, {2, 8, 8, 16}, {1, 7, 6, 33}, {1, 16, 16, 64}};
 }
 
-// More pixels than the emulated GPU takes at once.
-inline constexpr Shape many_pixels{1, 25, 23, 33};
+// More pixels than a GPU takes at once.
+inline constexpr Shape many_pixels{1, 93, 92, 33};
 
 // The extents of a UNet: `width` channels at full size, doubled at each of four halvings.
 struct NetShape {
