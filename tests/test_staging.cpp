@@ -1,12 +1,9 @@
-// Uploads that run ahead: on a device whose two queues do their work as late as they may and in any
-// order that events allow, and in training, whose bits they must not change.
+// Uploads that run ahead, on a device whose two queues do their work as late as they may and in any
+// order that events allow.
+#include "engine/base/rng.h"
 #include "engine/memory/buffer.h"
-#include "kernels/register.h"
-#include "tests/support/random.h"
-#include "unet/trainer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -153,40 +150,6 @@ std::vector<uint8_t> staged_steps(uint64_t seed, bool holds) {
   });
 }
 
-constexpr Shape shape{2, 16, 16, 3};
-
-struct Batch {
-  Tensor image, labels = Tensor({shape.n, shape.h, shape.w, 1}, DType::u8);
-  explicit Batch(uint64_t seed) : image(random_image(shape, seed)) {
-    for (size_t i = 0; i < labels.span<uint8_t>().size(); ++i)
-      labels.span<uint8_t>()[i] = image.span<float>()[3 * i] > 0 ? 1 : 0;
-  }
-};
-
-enum class Ahead : uint8_t { none, all, wrong };  // wrong: another batch than is trained on
-
-std::vector<double> losses(const Config& config, Ahead ahead) {
-  std::deque<Batch> batches;
-  for (uint64_t seed = 1; seed <= 6; ++seed) batches.emplace_back(seed);
-  const UNetConfig network{.in_channels = 3, .classes = 2, .width = 4, .depth = 1};
-  Trainer trainer(config, network, shape, 10, {});
-  std::vector<double> all;
-  for (size_t i = 0; i < batches.size(); ++i) {
-    const auto meanwhile = [&] {
-      if (ahead == Ahead::none || i + 1 == batches.size()) return;
-      const Batch& next = batches[ahead == Ahead::all ? i + 1 : 0];
-      trainer.bring_ahead(next.image, next.labels);
-    };
-    const Batch& now = batches[i];
-    if (static_cast<int64_t>(i + 1) % config.training.accumulate != 0) {
-      trainer.accumulate(now.image, now.labels, meanwhile);
-    } else {
-      all.push_back(trainer.train(now.image, now.labels, meanwhile).loss);
-    }
-  }
-  return all;
-}
-
 TEST_CASE("what is sent ahead arrives whole and in time", "[device]") {
   std::vector<uint8_t> want;
   for (uint8_t step = 1; step <= 6; ++step) want.insert(want.end(), 3, step);
@@ -197,34 +160,6 @@ TEST_CASE("what is sent ahead arrives whole and in time", "[device]") {
     late = late || staged_steps(seed, /*holds=*/false) != want;
   }
   CHECK(late);  // where queues do not wait for each other it goes wrong: the orders differ
-}
-
-TEST_CASE("batches that are sent ahead give the same bits", "[train]") {
-  register_kernels();
-  for (const char* device : {"cpu", "simt"}) {
-    for (const int64_t accumulate : {1, 2}) {
-      INFO(device << ", " << accumulate << " batches a step");
-      Config config;
-      config.runtime.device = device;
-      config.training.accumulate = accumulate;
-      const std::vector<double> want = losses(config, Ahead::none);
-      CHECK(losses(config, Ahead::all) == want);
-      CHECK(losses(config, Ahead::wrong) == want);
-    }
-  }
-}
-
-TEST_CASE("a batch on the device does not hide the one that was not finite", "[train]") {
-  register_kernels();
-  Config config;
-  config.runtime.device = "simt";
-  const UNetConfig network{.in_channels = 3, .classes = 2, .width = 4, .depth = 1};
-  Trainer trainer(config, network, shape, 10, {});
-  Batch bad(1), good(2);
-  bad.image.span<float>()[5] = NAN;
-  CHECK_THROWS_WITH(
-      trainer.train(bad.image, bad.labels, [&] { trainer.bring_ahead(good.image, good.labels); }),
-      Catch::Contains("image (an input) is not finite"));
 }
 
 }  // namespace

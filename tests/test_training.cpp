@@ -11,6 +11,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <deque>
 
 #include <catch2/catch.hpp>
 
@@ -54,6 +55,29 @@ std::vector<double> gradient_of(const Sample& sample, const std::string& name) {
   const std::vector<double> after = values_of(trainer, name);
   for (size_t i = 0; i < change.size(); ++i) change[i] -= after[i];
   return change;
+}
+
+enum class Ahead : uint8_t { none, all, wrong };  // wrong: another batch than is trained on
+
+std::vector<double> losses(const Config& config, Ahead ahead) {
+  std::deque<Sample> batches;
+  for (uint64_t seed = 1; seed <= 6; ++seed) batches.emplace_back(seed);
+  Trainer trainer(config, network, shape, 10, {});
+  std::vector<double> all;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const auto meanwhile = [&] {
+      if (ahead == Ahead::none || i + 1 == batches.size()) return;
+      const Sample& next = batches[ahead == Ahead::all ? i + 1 : 0];
+      trainer.bring_ahead(next.image, next.labels);
+    };
+    const Sample& now = batches[i];
+    if (static_cast<int64_t>(i + 1) % config.training.accumulate != 0) {
+      trainer.accumulate(now.image, now.labels, meanwhile);
+    } else {
+      all.push_back(trainer.train(now.image, now.labels, meanwhile).loss);
+    }
+  }
+  return all;
 }
 
 const std::string first_filter = "inc.double_conv.0.weight",
@@ -279,4 +303,32 @@ TEST_CASE("a loss that overflows alone changes nothing either", "[train]") {
     CHECK(values_of(trainer, "outc.conv.bias") == last);
     CHECK(values_of(trainer, mean) == statistic);
   }
+}
+
+TEST_CASE("batches that are sent ahead give the same bits", "[train]") {
+  register_kernels();
+  for (const char* device : {"cpu", "simt"}) {
+    for (const int64_t accumulate : {1, 2}) {
+      INFO(device << ", " << accumulate << " batches a step");
+      Config config;
+      config.runtime.device = device;
+      config.training.accumulate = accumulate;
+      const std::vector<double> want = losses(config, Ahead::none);
+      CHECK(losses(config, Ahead::all) == want);
+      CHECK(losses(config, Ahead::wrong) == want);
+    }
+  }
+}
+
+TEST_CASE("a batch on the device does not hide the one that was not finite", "[train]") {
+  register_kernels();
+  Config config;
+  config.runtime.device = "simt";
+  Trainer trainer(config, network, shape, 10, {});
+  Sample bad(1);
+  const Sample good(2);
+  bad.image.span<float>()[5] = NAN;
+  CHECK_THROWS_WITH(
+      trainer.train(bad.image, bad.labels, [&] { trainer.bring_ahead(good.image, good.labels); }),
+      Catch::Contains("image (an input) is not finite"));
 }
