@@ -3,93 +3,20 @@
 
     python tests/make_fixtures.py [NAME...]        # needs torch, numpy and safetensors
 
-One file per operation holds several cases. Tensors are named `case/x`; a case's attributes are
-metadata entries of the same form (`case/stride` = "2"). Images are NHWC, filters (K, R, S, C) with
-K the output channels, labels u8 with 255 = ignore. Inputs are f32; expected values are computed in
-f64 from exactly those inputs (and checked here against f32) and stored as f64.
-With upstream gradient `dy`, `dx` is the gradient of sum(y * dy); losses need no `dy`.
-Whole trainings are the matter of make_parity.py.
+What the files hold is told in fixture.py. The losses are the matter of make_loss_fixtures.py, whole
+trainings that of make_parity.py.
 """
-
-import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from safetensors.torch import save as serialise
-
-FOLDER = Path(__file__).resolve().parent / "fixtures"
-IGNORE = 255
-
-
-def save(tensors, metadata, path):
-    """As save_file does, but the same content always gives the same bytes: the library writes the
-    metadata in a random order."""
-    data = serialise(tensors, {key: str(value) for key, value in metadata.items()})
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
-    print(f"{path.name}: {path.stat().st_size} bytes")
-
-
-def nhwc(t):
-    """NCHW -> NHWC; also OIHW -> (K, R, S, C)."""
-    return t.permute(0, 2, 3, 1).contiguous()
-
-
-def f32(value):
-    """An attribute as the engine holds it, in single precision."""
-    return torch.tensor(value, dtype=torch.float32).item()
+from fixture import IGNORE, Fixture, differentiate, f32, make, nhwc
 
 
 def krsc_transposed(w):
     """PyTorch keeps transposed filters as (C, K, R, S)."""
     return w.permute(1, 2, 3, 0).contiguous()
-
-
-class Fixture:
-    """The cases of one operation, gathered and written to one file."""
-
-    def __init__(self, op, seed):
-        self.op, self.tensors, self.metadata = op, {}, {}
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def randn(self, *shape):
-        return torch.randn(*shape, generator=self.generator)
-
-    def labels(self, n, h, w, classes, ignored=0.0):
-        y = torch.randint(0, classes, (n, h, w), generator=self.generator)
-        drop = torch.rand(n, h, w, generator=self.generator) < ignored
-        return torch.where(drop, IGNORE, y)
-
-    def add(self, case, tensors, **attributes):
-        for name, tensor in tensors.items():
-            self.tensors[f"{case}/{name}"] = tensor.detach().contiguous()
-        for name, value in attributes.items():
-            self.metadata[f"{case}/{name}"] = str(int(value) if isinstance(value, bool) else value)
-
-    def save(self):
-        save(self.tensors, self.metadata, FOLDER / f"{self.op}.safetensors")
-
-
-def differentiate(function, inputs, upstream):
-    """y and the gradients of sum(y * upstream), in f64; f32 must agree."""
-    results = []
-    for dtype in (torch.float64, torch.float32):
-        leaves = [t.detach().to(dtype).requires_grad_() for t in inputs]
-        y = function(*leaves)
-        grads = torch.autograd.grad(y, leaves, upstream.to(dtype) if upstream is not None else None)
-        results.append([y.detach(), *grads])
-    for exact, single in zip(*results):
-        scale = exact.abs().max().clamp(min=0.1).item()
-        assert torch.allclose(exact, single.double(), rtol=1e-4, atol=1e-5 * scale)
-    return results[0]
 
 
 def conv2d():
@@ -311,100 +238,6 @@ def shape_ops():
     f.save()
 
 
-def add_loss(f, case, loss, logits, labels, weights, name, **attributes):
-    """`loss` is a function of (logits, weights or None)."""
-    run = lambda z: loss(z, None if weights is None else weights.to(z.dtype)).reshape(1)
-    value, dlogits = differentiate(run, [logits], torch.ones(1))
-    tensors = dict(logits=nhwc(logits), labels=labels.to(torch.uint8).unsqueeze(-1), loss=value,
-                   dlogits=nhwc(dlogits))  # fmt: skip
-    f.add(case, tensors | ({} if weights is None else {name: weights}), **attributes)
-
-
-def bce_with_logits():
-    """One channel: the label is the target. Several: channel c's target is label == c."""
-    f = Fixture("bce_with_logits", 24)
-    cases = [  # name, n, h, w, c, share of ignored pixels, pos_weight
-        ("binary", 2, 4, 5, 1, 0.0, None),
-        ("binary_weight_ignore", 2, 5, 5, 1, 0.3, [3.5]),
-        ("one_hot", 2, 3, 4, 4, 0.0, None),
-        ("one_hot_weight_ignore", 2, 5, 7, 4, 0.25, [1.192, 1.486, 1.657, 11.05]),
-        ("one_pixel", 1, 1, 1, 3, 0.0, None),
-        ("large", 1, 3, 4, 2, 0.2, [0.5, 2.0]),
-    ]
-    for case, n, h, w, c, ignored, pos_weight in cases:
-        logits, labels = f.randn(n, c, h, w), f.labels(n, h, w, max(c, 2), ignored)
-        if case == "large":
-            logits *= 100
-        valid = labels != IGNORE
-        index = labels.clamp(max=max(c, 2) - 1)
-        target = index.unsqueeze(1) if c == 1 else F.one_hot(index, c).permute(0, 3, 1, 2)
-
-        def loss(z, w):
-            pick = lambda t: t.permute(0, 2, 3, 1)[valid]  # (valid pixels, channels)
-            return F.binary_cross_entropy_with_logits(pick(z), pick(target).to(z.dtype), pos_weight=w)
-
-        weights = None if pos_weight is None else torch.tensor(pos_weight)
-        add_loss(f, case, loss, logits, labels, weights, "pos_weight")
-    f.save()
-
-
-def cross_entropy():
-    f = Fixture("cross_entropy", 25)
-    cases = [
-        ("plain", 2, 4, 5, 3, 0.0, None),
-        ("ignore", 2, 5, 5, 2, 0.3, None),
-        ("weights_ignore", 2, 5, 7, 4, 0.25, [0.25, 1.5, 3.0, 0.7]),
-        ("channels", 1, 3, 4, 17, 0.1, None),
-        ("zero_weight", 1, 4, 4, 3, 0.0, [1.0, 0.0, 2.0]),
-        ("one_pixel", 1, 1, 1, 2, 0.0, None),
-        ("large", 1, 3, 4, 3, 0.2, None),
-        ("smoothed", 2, 5, 5, 3, 0.2, None),
-        ("smoothed_weights", 2, 5, 7, 4, 0.25, [0.25, 1.5, 3.0, 0.7]),
-    ]
-    for case, n, h, w, c, ignored, class_weights in cases:
-        logits, labels = f.randn(n, c, h, w), f.labels(n, h, w, c, ignored)
-        if case == "large":
-            logits *= 100
-        smoothing = 0.125 if case.startswith("smoothed") else 0.0
-        loss = lambda z, w: F.cross_entropy(
-            z, labels, weight=w, ignore_index=IGNORE, label_smoothing=smoothing)  # fmt: skip
-        weights = None if class_weights is None else torch.tensor(class_weights)
-        add_loss(f, case, loss, logits, labels, weights, "weights", smoothing=smoothing)
-    f.save()
-
-
-def focal(z, labels, weights, gamma, sigmoid):
-    """Focal loss in both forms, over the pixels with a label, as the means of the plain ones are."""
-    valid = labels != IGNORE
-    c = z.shape[1]
-    z, t = z.permute(0, 2, 3, 1)[valid], labels[valid]
-    w = torch.ones(c, dtype=z.dtype) if weights is None else weights
-    if sigmoid:
-        hit = t[:, None] == torch.arange(c)
-        away = torch.where(hit, -z, z)
-        loss = away.sigmoid() ** gamma * F.softplus(away)
-        return (torch.where(hit, w, torch.ones_like(w)) * loss).mean()
-    p = z.softmax(1).gather(1, t[:, None])[:, 0]
-    return (w[t] * (1 - p) ** gamma * -p.log()).sum() / w[t].sum()
-
-
-def focal_loss():
-    f = Fixture("focal_loss", 29)
-    for case, c, gamma, ignored, class_weights, sigmoid in [
-        ("softmax", 3, 2.0, 0.0, None, False),
-        ("softmax_weights", 4, 2.0, 0.25, [0.25, 1.5, 3.0, 0.7], False),
-        ("softmax_half", 5, 0.5, 0.1, None, False),
-        ("sigmoid", 3, 2.0, 0.2, None, True),
-        ("sigmoid_weights", 4, 1.5, 0.1, [2.0, 0.5, 1.0, 9.0], True),
-    ]:  # fmt: skip
-        logits, labels = 2 * f.randn(2, c, 5, 4), f.labels(2, 5, 4, c, ignored)
-        loss = lambda z, w: focal(z, labels, w, gamma, sigmoid)
-        weights = None if class_weights is None else torch.tensor(class_weights)
-        add_loss(f, case, loss, logits, labels, weights, "pos_weight" if sigmoid else "weights",
-                 gamma=gamma, sigmoid=sigmoid)  # fmt: skip
-    f.save()
-
-
 def classify():
     """Classes and a confusion matrix that begins with counts; a single channel is a logit."""
     f = Fixture("classify", 28)
@@ -446,47 +279,6 @@ def probability_counts():
         before = torch.randint(0, 5, counts.shape, generator=f.generator)
         f.add(case, dict(values=nhwc(values), labels=labels[..., None].byte(), counts_before=before,
                          counts=before + counts), threshold=threshold)  # fmt: skip
-    f.save()
-
-
-def tversky(z, labels, weights=None, alpha=0.5, beta=0.5, smooth=1.0, sigmoid=False):
-    """Soft Tversky loss of the whole batch, mean over the classes that have a valid pixel."""
-    c = z.shape[1]
-    lone = sigmoid and c == 1  # the label is the target
-    classes = torch.arange(1, 2) if lone else torch.arange(c)
-    valid = labels < (2 if lone else c)
-    p = (z.sigmoid() if sigmoid else z.softmax(1)).permute(0, 2, 3, 1)[valid]
-    t = (labels[valid].unsqueeze(1) == classes).to(z.dtype)
-    tp, fp, fn = (p * t).sum(0), (p * (1 - t)).sum(0), ((1 - p) * t).sum(0)
-    index = (tp + smooth) / (tp + alpha * fp + beta * fn + smooth)
-    weights = torch.ones(c, dtype=z.dtype) if weights is None else weights
-    there = t.sum(0) > 0
-    return ((1 - index) * weights)[there].sum() / weights[there].sum()
-
-
-def tversky_loss():
-    f = Fixture("tversky_loss", 28)
-    defaults = dict(alpha=0.5, beta=0.5, smooth=1.0, factor=1.0, sigmoid=False)
-    cases = [  # name, n, h, w, c, classes that labels show, share of ignored pixels, weights, attributes
-        ("dice", 2, 4, 5, 3, 3, 0.0, None, {}),
-        ("tversky", 2, 5, 5, 4, 4, 0.3, None, dict(alpha=0.3, beta=0.7)),
-        ("weights_factor", 2, 5, 7, 4, 4, 0.25, [0.25, 1.5, 0.0, 0.7], dict(factor=0.4)),
-        ("absent", 2, 4, 3, 5, 2, 0.2, [1.0, 2.0, 3.0, 4.0, 5.0], dict(smooth=0.0)),
-        ("channels", 2, 5, 6, 17, 17, 0.1, None, dict(alpha=1.0, beta=1.0)),
-        ("one_pixel", 1, 1, 1, 2, 2, 0.0, None, {}),
-        ("large", 1, 3, 4, 3, 3, 0.2, None, {}),
-        ("binary", 2, 4, 5, 1, 2, 0.2, None, dict(sigmoid=True)),
-        ("one_hot", 2, 4, 5, 4, 3, 0.2, [1.0, 0.5, 2.0, 4.0], dict(sigmoid=True, alpha=0.2, beta=0.8)),
-    ]
-    for case, n, h, w, c, classes, ignored, class_weights, attributes in cases:
-        a = {k: v if k == "sigmoid" else f32(v) for k, v in (defaults | attributes).items()}
-        logits, labels = f.randn(n, c, h, w), f.labels(n, h, w, classes, ignored)
-        if case == "large":
-            logits *= 10
-        loss = lambda z, w: a["factor"] * tversky(
-            z, labels, w, a["alpha"], a["beta"], a["smooth"], a["sigmoid"])  # fmt: skip
-        weights = None if class_weights is None else torch.tensor(class_weights)
-        add_loss(f, case, loss, logits, labels, weights, "weights", **a)
     f.save()
 
 
@@ -603,20 +395,6 @@ def schedules():
     f.save()
 
 
-def main():
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    makers = [
-        conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, resize_bilinear, dropout,
-        shape_ops, bce_with_logits, cross_entropy, tversky_loss, focal_loss, classify,
-        probability_counts, optimizers, clip_grad_norm, schedules,
-    ]  # fmt: skip
-    wanted = sys.argv[1:] or [m.__name__ for m in makers]
-    FOLDER.mkdir(exist_ok=True)
-    for maker in makers:
-        if maker.__name__ in wanted:
-            maker()
-
-
 if __name__ == "__main__":
-    main()
+    make([conv2d, conv_transpose2x2, batch_norm, batch_norm_inference, pointwise, maxpool2x2, resize_bilinear,
+          dropout, shape_ops, classify, probability_counts, optimizers, clip_grad_norm, schedules])  # fmt: skip

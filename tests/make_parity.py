@@ -19,7 +19,9 @@ import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from make_fixtures import FOLDER, IGNORE, dropout_mask, philox, save, tversky
+from fixture import FOLDER, IGNORE, save
+from make_fixtures import dropout_mask, philox
+from make_loss_fixtures import tversky
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from torch_unet import EncoderDecoder, ListedUNet, UNet, centred  # noqa: E402

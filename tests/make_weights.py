@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from make_fixtures import FOLDER, nhwc, save
+from fixture import FOLDER, nhwc, save
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 from torch_unet import EncoderDecoder, ListedUNet, UNet  # noqa: E402

@@ -1,5 +1,6 @@
-// What PyTorch answers: tests/fixtures/*.safetensors, written by tests/make_fixtures.py. Tensors of
-// a case are named "case/x", its attributes are metadata entries "case/stride".
+// What PyTorch answers: tests/fixtures/*.safetensors, written by tests/make_fixtures.py and
+// make_loss_fixtures.py. Tensors of a case are named "case/x", its attributes are metadata entries
+// "case/stride".
 #pragma once
 
 #include "engine/tensor/safetensors.h"
