@@ -207,6 +207,17 @@ TEST_CASE("fixtures: losses", "[ops]") {
   }
 }
 
+TEST_CASE("fixtures: losses of regression", "[ops]") {
+  register_kernels();
+  for (const FixtureCase& f : fixture_cases("regression_loss")) {
+    check(ErrorSums{.values = f.shape("values")}, f);
+    check(RegressionLoss{.values = f.shape("values"),
+                         .norm = static_cast<RegressionLoss::Norm>(f.integer("norm")),
+                         .factor = f.single("factor")},
+          f);
+  }
+}
+
 TEST_CASE("fixtures: classes and confusion matrix", "[ops]") {
   register_kernels();
   for (const FixtureCase& f : fixture_cases("classify")) {

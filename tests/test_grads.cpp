@@ -6,6 +6,7 @@
 #include "engine/autograd/ops.h"
 #include "engine/autograd/session.h"
 #include "kernels/register.h"
+#include "tests/cases/regression.h"
 #include "tests/support/harness.h"
 
 #include <functional>
@@ -358,6 +359,32 @@ TEST_CASE("gradients of sums of losses", "[grads]") {
     return add_losses(g, add_losses(g, overlap, entropy), cross_entropy(g, logits, labels, {}));
   };
   for (const bool weighted : {false, true}) check(loss_case("three losses", sum, 4, weighted));
+}
+
+TEST_CASE("gradients of losses of regression, through their sums", "[grads]") {
+  register_kernels();
+  using Norm = RegressionLoss::Norm;
+  const Shape s{4, 3, 5, 1};
+  const auto check_terms = [&](const char* name, const std::vector<std::pair<Norm, float>>& terms) {
+    check({name,
+           {image("x", {s.n, s.h, s.w, 3}), filter({1, 1, 1, 3}), vector("bias", 1),
+            describe_targets(s)},
+           3,
+           [=](Graph& g, const std::vector<Value>& in) {
+             const Value values = conv2d(g, in[0], in[1], in[2], {});
+             const Value sums = error_sums(g, values, in[3]);
+             Value loss;
+             for (const auto& [norm, factor] : terms) {
+               const Value term = regression_loss(g, values, in[3], sums, norm, {.factor = factor});
+               loss = loss ? add_losses(g, loss, term) : term;
+             }
+             return loss;
+           }});
+  };
+  check_terms("squared errors", {{Norm::squared, 1.F}});
+  check_terms("absolute errors", {{Norm::absolute, 1.F}});
+  check_terms("mass", {{Norm::mass, 1.F}});
+  check_terms("all three", {{Norm::mass, 0.5F}, {Norm::squared, 2.F}, {Norm::absolute, 0.25F}});
 }
 
 TEST_CASE("gradients of a value with several uses add up", "[grads]") {

@@ -41,6 +41,8 @@ void Graph::mark_output(Value v) {
   if (known.role == Role::activation) values_[static_cast<size_t>(v.id)].role = Role::output;
 }
 
+void Graph::mark_gaps(Value v) { values_[static_cast<size_t>(v.id)].has_gaps = true; }
+
 void Graph::require_grad(Value x, Value target) {
   UNETD_CHECK(x, "no value to differentiate by");
   values_[static_cast<size_t>(x.id)].needs_grad = true;

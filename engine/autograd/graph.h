@@ -54,6 +54,7 @@ class Graph {
     std::shared_ptr<Buffer> buffer = {};  // external only
     int64_t offset = 0;                   // external only: elements from the buffer's start
     bool needs_grad = false;
+    bool has_gaps = false;  // NaN stands for what is missing, and is no fault
   };
   struct Node {
     std::vector<Value> in, out;
@@ -73,6 +74,7 @@ class Graph {
                  std::string name, Kind kind = Kind::dense);
   // Keeps an activation readable after the run.
   void mark_output(Value v);
+  void mark_gaps(Value v);  // ValueInfo::has_gaps
 
   template <class P>
   void emit(const P& problem, std::initializer_list<Value> in, std::initializer_list<Value> out) {

@@ -5,6 +5,7 @@
 
 #include "engine/autograd/graph.h"
 #include "engine/op/loss.h"
+#include "engine/op/regression.h"
 
 namespace unetd {
 
@@ -71,11 +72,11 @@ struct Padding {
 Value pad2d(Graph& g, Value x, const Padding& amounts);
 
 // Raw patches and what is needed to make them the network's input: the dense buffers of
-// PreparePatches (engine/op/prepare_patches.h). `labels` may be absent.
+// PreparePatches (engine/op/prepare_patches.h). `labels`, u8 or f32, may be absent.
 struct RawPatches {
   Value samples, valid, bands, draws, band_draws, labels;
 };
-// The image in f32, bf16 or f16, and the labels turned alike. It has no gradient.
+// The image in f32, bf16 or f16, and the labels turned alike, in their type. It has no gradient.
 struct PreparedPatches {
   Value image, labels;
 };
@@ -102,6 +103,12 @@ struct TverskyOptions {
 };
 Value tversky_loss(Graph& g, Value logits, Value labels, Value weights,
                    const TverskyOptions& tversky, const LossOptions& options = {});
+// Of regression (engine/op/regression.h): values of one channel, dense f32 targets, NaN where there
+// is none. `sums` are error_sums of both, dense f64; several losses may share them. They have no
+// gradient of their own: a loss's goes through them.
+Value error_sums(Graph& g, Value values, Value targets);
+Value regression_loss(Graph& g, Value values, Value targets, Value sums, RegressionLoss::Norm norm,
+                      const LossOptions& options = {});
 // The sum of two losses, which may be sums themselves. The gradients of what they share add up.
 Value add_losses(Graph& g, Value a, Value b);
 

@@ -24,12 +24,16 @@ PreparedPatches prepare_patches(Graph& g, const RawPatches& raw, DType image) {
   check_dense(g, raw.draws, {s.n, 1, 1, draw_fields}, DType::i32);
   check_dense(g, raw.band_draws, {s.n, 1, s.c, band_draw_fields}, DType::f32);
   PreparedPatches prepared{g.value(s, image, samples.name + ".prepared"), {}};
+  PreparePatches problem{.shape = s, .samples = samples.dtype, .labelled = false, .dtype = image};
   if (raw.labels) {
-    check_dense(g, raw.labels, pixels, DType::u8);
-    prepared.labels = g.value(pixels, DType::u8, g.info(raw.labels).name + ".turned", Kind::dense);
+    const auto labels = g.info(raw.labels);
+    problem.labelled = true;
+    problem.labels = labels.dtype == DType::f32 ? DType::f32 : DType::u8;
+    check_dense(g, raw.labels, pixels, problem.labels);
+    prepared.labels = g.value(pixels, labels.dtype, labels.name + ".turned", Kind::dense);
+    if (labels.dtype == DType::f32) g.mark_gaps(prepared.labels);
   }
-  g.emit(PreparePatches{s, samples.dtype, static_cast<bool>(raw.labels), image},
-         {raw.samples, raw.valid, raw.bands, raw.draws, raw.band_draws, raw.labels},
+  g.emit(problem, {raw.samples, raw.valid, raw.bands, raw.draws, raw.band_draws, raw.labels},
          {prepared.image, prepared.labels});
   return prepared;
 }

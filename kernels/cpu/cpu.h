@@ -14,6 +14,7 @@ void register_maxpool2x2();
 void register_optimizer();
 void register_pointwise();
 void register_prepare_patches();
+void register_regression();
 void register_shape_ops();
 void register_softmax();
 void register_resize_bilinear();

@@ -5,7 +5,6 @@
 
 #include "engine/base/pixel_type.h"
 #include "engine/base/threads.h"
-#include "engine/op/loss.h"
 #include "engine/tensor/layout.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/isa.h"
@@ -81,16 +80,29 @@ void prepare_row(const PreparePatches& p, const PreparePatches::Buffers& b, int6
       }
     }
   }
-  if (b.labels == nullptr) return;
+}
+
+template <class L>
+void turn_labels(const PreparePatches& p, const PreparePatches::Buffers& b, int64_t row) {
+  const Shape& s = p.shape;
+  const int64_t n = row / s.h, h = row % s.h;
+  const PatchDraw draw = b.draws[n];
+  const Walk walk = walk_of(draw.symmetry, s.h, s.w);
+  const L* labels =
+      static_cast<const L*>(b.labels) + n * s.h * s.w + walk.start + h * walk.row_step;
+  L* turned = static_cast<L*>(b.turned_labels) + row * s.w;
   for (int64_t w = 0; w < s.w; ++w) {
-    const uint8_t label = b.labels[first + w * walk.column_step];
-    b.turned_labels[row * s.w + w] = erases(draw, h, w) ? ignore_label : label;
+    turned[w] = erases(draw, h, w) ? ignored_label<L> : labels[w * walk.column_step];
   }
 }
 
 void prepare(const PreparePatches& p, const PreparePatches::Buffers& b) {
   with_pixel_type(p.samples, [&]<class T>(T) {
     parallel_for(p.shape.n * p.shape.h, [&](int64_t row) { prepare_row<T>(p, b, row); });
+  });
+  if (!p.labelled) return;
+  with_label_type(p.labels, [&]<class L>(L) {
+    parallel_for(p.shape.n * p.shape.h, [&](int64_t row) { turn_labels<L>(p, b, row); });
   });
 }
 

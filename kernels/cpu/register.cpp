@@ -14,6 +14,7 @@ void register_kernels() {
   register_optimizer();
   register_pointwise();
   register_prepare_patches();
+  register_regression();
   register_shape_ops();
   register_softmax();
   register_resize_bilinear();

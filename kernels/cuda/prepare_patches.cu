@@ -11,8 +11,10 @@
 // Packs with a curve are a second kernel's, which reads constants where it needs them: in one
 // kernel the curve would cost the other packs a third of the processor's threads, in registers.
 // Each kernel leaves at once where a pack is not its own.
+//
+// Labels of u8 are turned by whoever has the first channel of their pixel. Those of f32 have a
+// kernel of their own, which spares the others a branch and a second set of forms.
 #include "engine/base/pixel_type.h"
-#include "engine/op/loss.h"
 #include "engine/op/prepare_patches.h"
 #include "kernels/cuda/pack.h"
 
@@ -74,6 +76,8 @@ __global__ void __launch_bounds__(block_threads)
   if (pack >= packs) return;
   const X* __restrict__ samples = static_cast<const X*>(b.samples);
   const uint8_t* __restrict__ valid = b.valid;
+  const auto* const labels = static_cast<const uint8_t*>(b.labels);
+  auto* const turned = static_cast<uint8_t*>(b.turned_labels);
   Y* __restrict__ image = static_cast<Y*>(b.image);
   const unsigned first = pack * N, high = static_cast<unsigned>(s.h);
   const Elements<N> e = elements_at<N>(first, static_cast<unsigned>(s.c), b.bands);
@@ -103,14 +107,41 @@ __global__ void __launch_bounds__(block_threads)
           curved ? normalised(sample, b.bands[e.channel[k]]) : normalised(sample, e.lines[k]);
       const bool blank = erased || valid[pixel] == 0;
       y.v[k] = blank ? 0.F : drawn(value, band_draws[e.channel[k]]);
-      if (b.labels == nullptr || e.channel[k] != 0) continue;
-      b.turned_labels[row * s.w + e.column[k]] = erased ? ignore_label : b.labels[pixel];
+      if (labels == nullptr || e.channel[k] != 0) continue;
+      turned[row * s.w + e.column[k]] = erased ? ignore_label : labels[pixel];
     }
     store_floats(image + row * s.w * s.c + first, y);
   }
 }
 
-void prepare(const PreparePatches& p, const PreparePatches::Buffers& b, const Stream& stream) {
+// A thread has one pixel in each of its rows.
+__global__ void __launch_bounds__(block_threads)
+    turn_targets_kernel(float* __restrict__ turned, const float* __restrict__ targets,
+                        const PatchDraw* __restrict__ draws, Shape s, Rows r) {
+  const Place place = place_in<1>(r);
+  if (!place.inside) return;
+  for (unsigned row = blockIdx.y; row < r.rows; row += gridDim.y) {
+    const unsigned n = row / r.high, h = row % r.high;
+    const PatchDraw draw = draws[n];
+    const Walk walk = walk_of(draw.symmetry, s.h, s.w);
+    const int64_t pixel =
+        n * s.h * s.w + walk.start + h * walk.row_step + place.column * walk.column_step;
+    turned[row * s.w + place.column] = erases(draw, h, place.column) ? no_target : targets[pixel];
+  }
+}
+
+void turn_targets(const PreparePatches& p, const PreparePatches::Buffers& b, const Stream& stream) {
+  const Rows rows = rows_of<1>({p.shape.n, p.shape.h, p.shape.w, 1});
+  simt::launch(turn_targets_kernel, rows.grid(), Dim{block_threads}, 0, stream,
+               static_cast<float*>(b.turned_labels), static_cast<const float*>(b.labels), b.draws,
+               p.shape, rows);
+}
+
+void prepare(const PreparePatches& p, PreparePatches::Buffers b, const Stream& stream) {
+  if (p.labelled && p.labels == DType::f32) {
+    turn_targets(p, b, stream);
+    b.labels = nullptr;
+  }
   with_pack(p.dtype, p.shape.w * p.shape.c, [&]<class Y, int N>(Pack<Y, N>) {
     with_pixel_type(p.samples, [&]<class X>(X) {
       const Strips strips = strips_of(p.shape, N);

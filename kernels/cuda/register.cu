@@ -20,6 +20,7 @@ void register_kernels() {
   register_optimizer();
   register_pointwise();
   register_prepare_patches();
+  register_regression();
   register_shape_ops();
   register_tversky_loss();
   register_resize_bilinear();

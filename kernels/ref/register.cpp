@@ -13,6 +13,7 @@ void register_kernels() {
   register_shape_ops();
   register_dropout();
   register_loss();
+  register_regression();
   register_optimizer();
   register_classify();
   register_blend_tile();

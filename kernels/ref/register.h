@@ -23,5 +23,6 @@ void register_dropout();
 void register_loss();
 void register_optimizer();
 void register_prepare_patches();
+void register_regression();
 
 }  // namespace unetd::ref

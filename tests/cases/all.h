@@ -15,6 +15,7 @@
 #include "tests/cases/optimizer.h"
 #include "tests/cases/pointwise.h"
 #include "tests/cases/prepare_patches.h"
+#include "tests/cases/regression.h"
 #include "tests/cases/resize_bilinear.h"
 #include "tests/cases/shape_ops.h"
 
@@ -22,14 +23,16 @@
 
 namespace unetd {
 
-using AllProblems = std::tuple<
-    Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Conv2dStats, Conv2dNormGrad, ConvTranspose2x2,
-    ConvTranspose2x2DataGrad, ConvTranspose2x2WeightGrad, BatchNormStats, BatchNormApply,
-    BatchNormGrad, BatchNormInference, BatchNormApplyPool, BatchNormPoolGrad, Relu, ReluGrad,
-    Sigmoid, SigmoidGrad, Softmax, SoftmaxGrad, Add, Dropout, MaxPool2x2, MaxPool2x2Grad,
-    ResizeBilinear, ResizeBilinearGrad, ConcatChannels, SplitChannels, Pad2d, CrossEntropy,
-    BceWithLogits, TverskyLoss, GlobalNorm, ScaleGradient, GradientFactor, AdamW, Sgd, RmsProp, Ema,
-    Cast, Classify, ConfusionMatrix, ProbabilityCounts, BlendTile, PreparePatches>;
+using AllProblems =
+    std::tuple<Conv2d, Conv2dDataGrad, Conv2dWeightGrad, Conv2dStats, Conv2dNormGrad,
+               ConvTranspose2x2, ConvTranspose2x2DataGrad, ConvTranspose2x2WeightGrad,
+               BatchNormStats, BatchNormApply, BatchNormGrad, BatchNormInference,
+               BatchNormApplyPool, BatchNormPoolGrad, Relu, ReluGrad, Sigmoid, SigmoidGrad, Softmax,
+               SoftmaxGrad, Add, Dropout, MaxPool2x2, MaxPool2x2Grad, ResizeBilinear,
+               ResizeBilinearGrad, ConcatChannels, SplitChannels, Pad2d, CrossEntropy,
+               BceWithLogits, TverskyLoss, ErrorSums, RegressionLoss, GlobalNorm, ScaleGradient,
+               GradientFactor, AdamW, Sgd, RmsProp, Ema, Cast, Classify, ConfusionMatrix,
+               ProbabilityCounts, BlendTile, PreparePatches>;
 
 // visit.template operator()<P>() for every problem.
 template <class Visit>

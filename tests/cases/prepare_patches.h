@@ -1,5 +1,5 @@
-// Problems of preparing raw patches: every type of samples, every symmetry, constants with and
-// without a clip.
+// Problems of preparing raw patches: every type of samples and labels, every symmetry, constants
+// with and without a clip.
 #pragma once
 
 #include "engine/op/prepare_patches.h"
@@ -64,6 +64,18 @@ inline std::vector<double> constant_list(const Fill& samples, int64_t bands) {
   return constants;
 }
 
+// Of f32 as well: every seventh is ignored.
+inline BufferSpec describe_labels(const Shape& pixels, DType dtype) {
+  BufferSpec spec{"labels", pixels, Kind::dense, dtype, labels(4)};
+  if (dtype == DType::u8) return spec;
+  std::vector<double> targets;
+  for (int64_t i = 0; i < pixels.count(); ++i) {
+    targets.push_back(i % 7 == 3 ? no_target : static_cast<double>(i) / 8 - 3);
+  }
+  spec.fill = list(std::move(targets));
+  return spec;
+}
+
 inline Signature describe(const PreparePatches& p) {
   const Shape &s = p.shape, pixels{s.n, s.h, s.w, 1};
   const Fill samples = sample_fill(p.samples);
@@ -82,11 +94,11 @@ inline Signature describe(const PreparePatches& p) {
                   list(band_draw_list(s))}},
                 {{.name = "image", .shape = s, .dtype = p.dtype, .reduction = 0}}};
   if (!p.labelled) return all;
-  all.in.push_back({"labels", pixels, Kind::dense, DType::u8, labels(4)});
+  all.in.push_back(describe_labels(pixels, p.labels));
   all.out.push_back({.name = "turned_labels",
                      .shape = pixels,
                      .kind = Kind::dense,
-                     .dtype = DType::u8,
+                     .dtype = p.labels,
                      .reduction = 0});
   return all;
 }
@@ -100,12 +112,16 @@ inline Cases<PreparePatches> cases<PreparePatches>() {
   shapes.push_back({8, 3, 3, 33});    // several blocks of channels
   shapes.push_back({1, 5, 300, 4});   // more packs a row than threads a block
   shapes.push_back({2, 1200, 1, 3});  // so many rows that a GPU thread takes several
-  for (const Shape& s : shapes) all.test.push_back({.shape = s});
+  for (const Shape& s : shapes) {
+    all.test.push_back({.shape = s});
+    all.test.push_back({.shape = s, .labels = DType::f32});
+  }
   for (const DType samples : {DType::u8, DType::i16, DType::f32}) {
     all.test.push_back({.shape = {8, 8, 8, 13}, .samples = samples});
     all.test.push_back({.shape = {2, 3, 7, 5}, .samples = samples, .labelled = false});
   }
   all.perf.push_back({.shape = {16, 256, 256, 13}});
+  all.perf.push_back({.shape = {16, 256, 256, 13}, .labels = DType::f32});
   return all;
 }
 
