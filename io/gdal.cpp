@@ -126,7 +126,8 @@ RasterBand read_band(GDALDatasetH handle, int number) {
   const double offset = GDALGetRasterOffset(source, &has_offset);
   if (has_scale != 0 && scale != 0) band.scale = scale;
   if (has_offset != 0) band.offset = offset;
-  if (has_scale == 0 && has_offset == 0) apply_product_metadata(handle, band);
+  band.states_scale = has_scale != 0 || has_offset != 0;
+  if (!band.states_scale) apply_product_metadata(handle, band);
   return band;
 }
 

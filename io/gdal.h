@@ -49,6 +49,7 @@ struct RasterBand {
   bool complex = false, integer = true, alpha = false;
   std::optional<double> nodata;
   double scale = 1, offset = 0;
+  bool states_scale = false;  // the band itself does, rather than a product's metadata
 };
 
 class Dataset {

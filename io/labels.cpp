@@ -89,18 +89,24 @@ void check(const ClassMap& map) {
   }
 }
 
-Tensor read_labels(const std::filesystem::path& path, const Grid& scene, const ClassMap& map,
-                   const Share& share) {
-  const Dataset file = Dataset::open(path);
+Dataset open_on_grid(const std::filesystem::path& path, const Grid& scene,
+                     const std::string& what) {
+  Dataset file = Dataset::open(path);
   const std::string difference = grid_difference(scene, file.grid());
   if (!difference.empty())
     throw UserError(
-        str("labels ", path.string(), " are not on the scene's grid: ", difference,
-            " (scene: ", describe(scene), "; labels: ", describe(file.grid()),
+        str(what, "s ", path.string(), " are not on the scene's grid: ", difference,
+            " (scene: ", describe(scene), "; ", what, "s: ", describe(file.grid()),
             "); bring them there with: ", warp_command(scene, file.grid(), path.string())));
   if (file.bands().size() != 1)
-    throw UserError(str("labels ", path.string(), " have ", file.bands().size(),
-                        " bands: a label raster has one (gdal_translate -b 1)"));
+    throw UserError(str(what, "s ", path.string(), " have ", file.bands().size(), " bands: a ",
+                        what, " raster has one (gdal_translate -b 1)"));
+  return file;
+}
+
+Tensor read_labels(const std::filesystem::path& path, const Grid& scene, const ClassMap& map,
+                   const Share& share) {
+  const Dataset file = open_on_grid(path, scene, "label");
   Tensor labels({1, scene.height, scene.width, 1}, DType::u8);
   uint8_t* out = labels.span<uint8_t>().data();
   LabelMapper mapper(map, file.bands()[0].nodata);

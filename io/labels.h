@@ -18,6 +18,8 @@
 
 namespace unetd::io {
 
+class Dataset;
+
 inline constexpr uint8_t ignore_label = 255;
 
 struct ClassInfo {
@@ -86,6 +88,10 @@ class LabelMapper {
   uint8_t last_index_ = ignore_label;
   bool nan_is_nodata_ = false, more_unknown_ = false;
 };
+
+// Opens a raster of one band that lies on the scene's grid. Throws UserError if it does not (with
+// the command that brings it there) or has several; `what` it is, "label", is for the message.
+Dataset open_on_grid(const std::filesystem::path& path, const Grid& scene, const std::string& what);
 
 // The whole raster as {1, h, w, 1} u8 of class indices and 255. Throws UserError if it is not on
 // the scene's grid (with the command that brings it there) or holds values that no class has.
