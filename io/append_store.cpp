@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace unetd::io {
@@ -16,6 +17,17 @@ std::string class_list(const std::vector<ClassInfo>& classes) {
   for (const ClassInfo& c : classes)
     text += str(text.empty() ? "" : ",", c.value, '=', c.name, ':', c.color);
   return text;
+}
+
+// "a target height in m", or "classes".
+std::string target_text(const std::optional<Target>& target) {
+  if (!target) return "classes";
+  return str("a target ", target->name, target->unit.empty() ? "" : " in ", target->unit);
+}
+
+std::optional<Target> target_of(const BuildOptions& options) {
+  if (!options.target) return std::nullopt;
+  return Target{options.target->name, options.target->unit};
 }
 
 bool same_place(const std::string& stored, const fs::path& path) {
@@ -37,6 +49,8 @@ void check_continues(const PatchStore& store, const BuildOptions& options) {
   const StoreSchema& s = store.schema();
   if (s.patch != options.sampling.patch)
     differs(store, str("has patches of ", s.patch, " pixels, not of ", options.sampling.patch));
+  if (target_text(s.target) != target_text(target_of(options)))
+    differs(store, str("has ", target_text(s.target), ", not ", target_text(target_of(options))));
   if (s.classes != options.classes.classes)
     differs(store, str("has the classes ", class_list(s.classes), ", not ",
                        class_list(options.classes.classes)));
@@ -77,6 +91,7 @@ StoreSchema schema_to_continue(const PatchStore& store) {
   schema.checksums.clear();
   schema.shards.clear();
   schema.statistics.clear();
+  if (schema.target) schema.target = Target{schema.target->name, schema.target->unit};
   return schema;
 }
 

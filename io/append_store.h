@@ -8,7 +8,8 @@
 
 namespace unetd::io {
 
-// Throws UserError naming the first difference of patch size, classes or ways of reading.
+// Throws UserError naming the first difference of patch size, classes, target or ways of
+// reading.
 void check_continues(const PatchStore& store, const BuildOptions& options);
 
 // The sources that the store does not have; those that it has are named in warnings. Throws

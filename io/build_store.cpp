@@ -12,6 +12,7 @@
 #include "io/overview.h"
 #include "io/statistics_picture.h"
 #include "io/strips.h"
+#include "io/target_maps.h"
 
 #include <algorithm>
 #include <cmath>
@@ -97,8 +98,12 @@ SplitMap split_map(const BuildOptions& o, const Scene& scene, const Tensor& labe
   return SplitMap::listed(std::move(tiles), o.split);
 }
 
+// Of targets, where there are any: planning needs no more.
 Tensor labels_of(const BuildOptions& o, const LabelledScene& source, const Scene& scene,
                  const StageProgress& progress) {
+  if (o.target)
+    return TargetRaster::open(source.labels, scene.grid(), *o.target)
+        .labels(rows_of(scene, "targets", progress));
   return make_labels(source.labels, source.scene, o.scene, scene.grid(), o.classes,
                      rows_of(scene, "labels", progress));
 }
@@ -183,6 +188,17 @@ Tensor cut_labels(const Tensor& labels, const Window& window, const Tensor& vali
   return out;
 }
 
+// The targets under a window; NaN where its labels are 255.
+Tensor cut_targets(const TargetRaster& raster, const Window& window, const Tensor& labels) {
+  Tensor targets = raster.read(window);
+  float* to = targets.span<float>().data();
+  for (const uint8_t label : labels.span<uint8_t>()) {
+    if (label == ignore_label) *to = NAN;
+    ++to;
+  }
+  return targets;
+}
+
 StoreSchema empty_schema(const BuildOptions& o) {
   const Scene first = open_scene(o, o.sources.front());
   StoreSchema schema;
@@ -192,6 +208,7 @@ StoreSchema empty_schema(const BuildOptions& o) {
   schema.resolution = o.scene.resolution;
   schema.bands = first.bands();
   schema.classes = o.classes.classes;
+  if (o.target) schema.target = Target{o.target->name, o.target->unit};
   return schema;
 }
 
@@ -241,19 +258,26 @@ std::vector<Plan> plan_by_date(const BuildOptions& o, const StoreSchema& schema,
 class Output {
  public:
   Output(const BuildOptions& o, const StoreSchema& schema)
-      : overview_(schema), maps_(schema), writer_(o.out, schema, o.overwrite || o.append) {}
+      : overview_(schema), writer_(o.out, schema, o.overwrite || o.append) {
+    if (schema.target)
+      target_maps_.emplace(schema);
+    else
+      class_maps_.emplace(schema);
+  }
 
   const StoreSchema& schema() const { return writer_.schema(); }
   void add(const PatchRecord& record, const Raster& raster, Tensor labels) {
     overview_.add(record, raster);
-    maps_.add(record, labels);
+    if (target_maps_) target_maps_->add(record, labels);
+    if (class_maps_) class_maps_->add(record, labels);
     writer_.add(record, raster, std::move(labels));
   }
   StoreSchema finish() {
     if (!schema().patches.empty()) {
       save("statistics.png", statistics_picture(schema().bands, writer_.statistics()));
       save("overview.png", overview_.picture());
-      save("classes.png", maps_.picture());
+      if (target_maps_) save("target.png", target_maps_->picture());
+      if (class_maps_) save("classes.png", class_maps_->picture());
     }
     return writer_.finish();
   }
@@ -264,7 +288,8 @@ class Output {
   }
 
   Overview overview_;
-  ClassMaps maps_;
+  std::optional<ClassMaps> class_maps_;  // one of the two
+  std::optional<TargetMaps> target_maps_;
   PatchStoreWriter writer_;
 };
 
@@ -273,6 +298,37 @@ void copy_patches(const PatchStore& from, Output& to, const StageProgress& progr
   for (int64_t i = 0; i < std::ssize(patches); ++i) {
     to.add(patches[static_cast<size_t>(i)], from.raster(i), from.labels(i));
     if (progress) progress("patches of the store", i + 1, std::ssize(patches));
+  }
+}
+
+// A scene with its number in the store, and what is to be cut from it.
+struct PlannedScene {
+  const LabelledScene& source;
+  int64_t number;
+  const Scene& scene;
+  const Tensor& labels;
+  const Plan& plan;
+};
+
+// Reads the patches of a scene and adds them with their labels or targets.
+void cut_patches(const BuildOptions& o, const PlannedScene& from, Output& out,
+                 const StageProgress& progress) {
+  const Conversion conversion(out.schema(), from.scene);
+  std::optional<TargetRaster> targets;
+  if (o.target) targets = TargetRaster::open(from.source.labels, from.scene.grid(), *o.target);
+  const Tensor confined = training_labels(o, from.plan.map, from.labels);
+  const std::string stage = stage_name(from.scene, "patches with their statistics");
+  const int64_t total = std::ssize(from.plan.patches);
+  int64_t done = 0;
+  if (progress) progress(stage, done, total);
+  for (const PlannedPatch& patch : from.plan.patches) {
+    Raster raster = from.scene.read(patch.window, Outside::pad);
+    conversion.apply(raster);
+    const bool use_confined = patch.split == Split::train && !confined.empty();
+    Tensor own = cut_labels(use_confined ? confined : from.labels, patch.window, raster.valid);
+    if (targets) own = cut_targets(*targets, patch.window, own);
+    out.add({from.number, patch.window, patch.split}, raster, std::move(own));
+    if (progress) progress(stage, ++done, total);
   }
 }
 
@@ -289,30 +345,26 @@ StoreSchema write_store(BuildOptions o, StoreSchema schema, const PatchStore* be
   for (size_t i = 0; i < o.sources.size(); ++i) {
     const auto number = static_cast<int64_t>(first + i);
     const Scene scene = open_scene(o, o.sources[i]);
-    const Conversion conversion(out.schema(), scene);
     Tensor labels = labels_of(o, o.sources[i], scene, progress);
     const Plan plan = plans.empty() ? make_plan(o, o.sources[i], number, scene, labels, progress)
                                     : std::move(plans[i]);
-    const Tensor confined = training_labels(o, plan.map, labels);
-    const std::string stage = stage_name(scene, "patches with their statistics");
-    const int64_t total = std::ssize(plan.patches);
-    int64_t done = 0;
-    if (progress) progress(stage, done, total);
-    for (const PlannedPatch& patch : plan.patches) {
-      Raster raster = scene.read(patch.window, Outside::pad);
-      conversion.apply(raster);
-      const bool use_confined = patch.split == Split::train && !confined.empty();
-      Tensor own = cut_labels(use_confined ? confined : labels, patch.window, raster.valid);
-      out.add({number, patch.window, patch.split}, raster, std::move(own));
-      if (progress) progress(stage, ++done, total);
-    }
+    cut_patches(o, {o.sources[i], number, scene, labels, plan}, out, progress);
   }
   return out.finish();
 }
 
+// The one class that stands for the target.
+std::vector<ClassInfo> class_of_target(const BuildOptions& o) {
+  check(*o.target);
+  if (!o.classes.classes.empty()) throw UsageError("a store has classes or a target, not both");
+  return {output_of({o.target->name, o.target->unit})};
+}
+
 }  // namespace
 
-StoreSchema build_store(const BuildOptions& o, const StageProgress& progress) {
+StoreSchema build_store(const BuildOptions& options, const StageProgress& progress) {
+  BuildOptions o = options;
+  if (o.target) o.classes.classes = class_of_target(o);
   check(o.classes);
   if (o.sources.empty()) throw UsageError("no scene is given");
   if (o.sampling.patch <= 0) throw UsageError(str("patch size ", o.sampling.patch));

@@ -5,6 +5,7 @@
 #include "io/patch_store.h"
 #include "io/sampling.h"
 #include "io/scene.h"
+#include "io/targets.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -16,15 +17,16 @@
 namespace unetd::io {
 
 struct LabelledScene {
-  std::filesystem::path scene, labels;
-  std::optional<Split> split = {};  // all sources have one, or none
-  std::string date = {};            // "2022-10-05", instead of what the scene says
+  std::filesystem::path scene, labels;  // labels, or a raster of targets
+  std::optional<Split> split = {};      // all sources have one, or none
+  std::string date = {};                // "2022-10-05", instead of what the scene says
 };
 
 struct BuildOptions {
   std::vector<LabelledScene> sources;
   SceneOptions scene;
   ClassMap classes;
+  std::optional<TargetOptions> target = {};  // instead of classes, which then lists none
   SamplingOptions sampling;
   SplitOptions split;
   std::filesystem::path out;
@@ -37,16 +39,16 @@ using StageProgress = std::function<void(const std::string& stage, int64_t done,
 
 // Reads, samples, writes. Scenes must have the same bands and sample type; where their offsets
 // differ, stored samples are brought to the first scene's. Beside the shards the store gets
-// statistics.png, overview.png and classes.png. `progress` is told of each stage of each scene, by
-// "SCENE: STAGE", in rows or patches, from its beginning to its end. Throws UserError or
-// UsageError; then nothing is left behind.
+// statistics.png, overview.png and classes.png, or target.png. `progress` is told of each stage of
+// each scene, by "SCENE: STAGE", in rows or patches, from its beginning to its end. Throws
+// UserError or UsageError; then nothing is left behind.
 //
 // With `append`, patches of the sources that the store does not have yet are added to it, and it
 // becomes, byte for byte, what one run on all sources would have made, given the same options. The
 // store stays as it is until the new one takes its place. Refused (UserError): other bands,
-// classes, patch size, sample type or ways of reading, a source that has changed since, and a limit
-// by date where the store has the date. Refused (UsageError): a deal by shares, which depends on
-// all scenes.
+// classes or target, patch size, sample type or ways of reading, a source that has changed since,
+// and a limit by date where the store has the date. Refused (UsageError): a deal by shares, which
+// depends on all scenes.
 StoreSchema build_store(const BuildOptions& options, const StageProgress& progress = {});
 
 // Pairs the rasters of two folders by the stem of their names. Throws UserError naming what has no

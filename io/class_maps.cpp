@@ -2,7 +2,6 @@
 
 #include "engine/base/error.h"
 #include "io/canvas.h"
-#include "io/gdal_quicklook.h"
 
 #include <algorithm>
 #include <array>
@@ -15,7 +14,6 @@ namespace {
 constexpr int64_t long_side = 48, zoom = 6, margin = 16, line_height = 22;
 constexpr int64_t title_height = line_height + margin / 2;
 constexpr int64_t side = long_side * zoom, most_columns = 6;
-constexpr size_t most_grounds = 6;
 constexpr Rgb no_patch = {205, 205, 205}, rule = {150, 150, 150}, dim = {95, 95, 95};
 
 // From none to most, darker and darker.
@@ -37,7 +35,7 @@ std::string percent(double share) {
 
 void draw_map(Canvas& canvas, const ClassMaps::Ground& ground, size_t cls, const ClassInfo& info,
               int64_t x, int64_t y) {
-  const auto cells = static_cast<size_t>(ground.shape.pixels());
+  const size_t cells = ground.cells();
   double most = 0;
   for (size_t cell = 0; cell < cells; ++cell) most = std::max(most, ground.share(cls, cell));
   const auto& own = ground.pixels[cls];
@@ -81,21 +79,11 @@ void draw_legend(Canvas& canvas, int64_t y) {
 }  // namespace
 
 ClassMaps::ClassMaps(const StoreSchema& schema) : classes_(schema.classes) {
-  for (const StoreSource& source : schema.sources) {
-    const auto same = std::ranges::find(grounds_, source.grid, &Ground::grid);
-    ground_of_.push_back(same - grounds_.begin());
-    if (same != grounds_.end()) {
-      ++same->scenes;
-      continue;
-    }
-    if (grounds_.size() == most_grounds) continue;  // one that is not there
-    Ground& ground = grounds_.emplace_back();
-    ground.title = scene_name(source.scene);
-    ground.grid = source.grid;
-    ground.shape = picture_shape(source.grid, long_side);
-    ground.scenes = 1;
-    ground.pixels.assign(classes_.size(),
-                         std::vector<int64_t>(static_cast<size_t>(ground.shape.pixels())));
+  Grounds grounds = grounds_of(schema.sources, long_side);
+  ground_of_ = std::move(grounds.of_source);
+  for (io::Ground& ground : grounds.list) {
+    const std::vector<int64_t> none(ground.cells());
+    grounds_.push_back({std::move(ground), std::vector(classes_.size(), none)});
   }
 }
 
@@ -115,14 +103,8 @@ void ClassMaps::add(const PatchRecord& record, const Tensor& labels) {
   if (number >= std::ssize(grounds_)) return;
   Ground& ground = grounds_[static_cast<size_t>(number)];
   const auto label = labels.span<uint8_t>();
-  for (size_t i = 0; i < label.size(); ++i) {
-    if (label[i] == ignore_label) continue;
-    const int64_t x = record.window.x + static_cast<int64_t>(i) % record.window.width;
-    const int64_t y = record.window.y + static_cast<int64_t>(i) / record.window.width;
-    ++ground.pixels[label[i]]
-                   [static_cast<size_t>(y * ground.shape.h / ground.grid.height * ground.shape.w +
-                                        x * ground.shape.w / ground.grid.width)];
-  }
+  for (size_t i = 0; i < label.size(); ++i)
+    if (label[i] != ignore_label) ++ground.pixels[label[i]][ground.cell(record, i)];
 }
 
 Tensor ClassMaps::picture() const {
@@ -138,9 +120,7 @@ Tensor ClassMaps::picture() const {
   draw_legend(canvas, margin);
   int64_t y = margin + 2 * line_height - margin / 2;
   for (const Ground& g : grounds_) {
-    const std::string title =
-        g.scenes == 1 ? g.title : str(g.title, " and ", g.scenes - 1, " more on its grid");
-    canvas.text(margin, y, fitted(title, canvas.width() - 2 * margin), dim);
+    canvas.text(margin, y, fitted(g.heading(), canvas.width() - 2 * margin), dim);
     y += title_height;
     for (int64_t c = 0; c < classes; ++c) {
       const auto cls = static_cast<size_t>(c);

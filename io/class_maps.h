@@ -1,12 +1,12 @@
 // Where on the scenes the classes of a store live: for each class the mean of its masks, on a
-// coarse grid. Scenes on one grid (the dates of a Sentinel-2 tile) are averaged together.
+// coarse grid. Scenes on one grid are averaged together.
 #pragma once
 
 #include "engine/tensor/tensor.h"
+#include "io/grounds.h"
 #include "io/patch_store.h"
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 namespace unetd::io {
@@ -21,12 +21,8 @@ class ClassMaps {
   // Small multiples, {1, h, w, 3} u8.
   Tensor picture() const;
 
-  // The sources on one grid, and the labelled pixels of their patches: [class][cell].
-  struct Ground {
-    std::string title;
-    Grid grid;
-    Shape shape;
-    int64_t scenes = 0;
+  // The labelled pixels of a ground's patches: [class][cell].
+  struct Ground : io::Ground {
     std::vector<std::vector<int64_t>> pixels;
 
     int64_t labelled(size_t cell) const;

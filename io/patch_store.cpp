@@ -11,8 +11,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -72,6 +74,21 @@ int64_t count_unexplained(const Raster& raster, const std::vector<SceneBand>& ba
   return unexplained;
 }
 
+// Labels count only where there is data, and then there must be such a class.
+void check_labels(std::span<uint8_t> labels, std::span<const uint8_t> valid, size_t classes) {
+  for (size_t i = 0; i < labels.size(); ++i) {
+    if (valid[i] == 0) labels[i] = ignore_label;
+    UNETD_CHECK(labels[i] == ignore_label || labels[i] < classes, "label ", int{labels[i]});
+  }
+}
+
+void check_targets(std::span<float> targets, std::span<const uint8_t> valid) {
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (valid[i] == 0) targets[i] = std::numeric_limits<float>::quiet_NaN();
+    UNETD_CHECK(!std::isinf(targets[i]), "an infinite target");
+  }
+}
+
 }  // namespace
 
 PatchStoreWriter::PatchStoreWriter(fs::path path, StoreSchema schema, bool overwrite)
@@ -89,8 +106,9 @@ PatchStoreWriter::PatchStoreWriter(fs::path path, StoreSchema schema, bool overw
   for (const SceneBand& band : schema_.bands)
     statistics_.emplace_back(schema_.dtype, band.nodata, band.saturated);
   for (auto& counts : schema_.class_pixels) counts.assign(schema_.classes.size() + 1, 0);
-  const size_t patch_bytes = static_cast<size_t>(schema_.patch * schema_.patch) *
-                             (schema_.bands.size() * size_of(schema_.dtype) + 2);
+  const size_t pixel_bytes =
+      schema_.bands.size() * size_of(schema_.dtype) + size_of(schema_.label_type()) + 1;
+  const size_t patch_bytes = static_cast<size_t>(schema_.patch * schema_.patch) * pixel_bytes;
   per_shard_ = std::max<int64_t>(1, static_cast<int64_t>(shard_bytes / patch_bytes));
 }
 
@@ -107,15 +125,16 @@ void PatchStoreWriter::add(const PatchRecord& record, const Raster& raster, Tens
               raster.image.shape(), " in a store of ", image);
   UNETD_CHECK(raster.valid.shape() == pixels && labels.shape() == pixels, "valid ",
               raster.valid.shape(), ", labels ", labels.shape(), " in a store of ", pixels);
+  UNETD_CHECK(labels.dtype() == schema_.label_type(), "labels of ", name_of(labels.dtype()),
+              " in a store of ", name_of(schema_.label_type()));
   const auto valid = raster.valid.span<uint8_t>();
-  const auto label = labels.span<uint8_t>();
-  for (size_t i = 0; i < label.size(); ++i) {
-    if (valid[i] == 0) label[i] = ignore_label;
-    all_valid_ = all_valid_ && valid[i] != 0;
-    UNETD_CHECK(label[i] == ignore_label || label[i] < schema_.classes.size(), "label ",
-                int{label[i]});
-  }
-  count(record, raster, labels);
+  if (schema_.target)
+    check_targets(labels.span<float>(), valid);
+  else
+    check_labels(labels.span<uint8_t>(), valid, schema_.classes.size());
+  all_valid_ = all_valid_ && std::ranges::find(valid, 0) == valid.end();
+  count_labels(record, labels);
+  if (record.split == Split::train) add_statistics(raster);
   append(images_, raster.image);
   append(labels_, labels);
   append(valid_, raster.valid);
@@ -123,16 +142,27 @@ void PatchStoreWriter::add(const PatchRecord& record, const Raster& raster, Tens
   if (++pending_ == per_shard_) write_shard();
 }
 
-void PatchStoreWriter::count(const PatchRecord& record, const Raster& raster,
-                             const Tensor& labels) {
+void PatchStoreWriter::count_labels(const PatchRecord& record, const Tensor& labels) {
   auto& pixels = schema_.class_pixels[static_cast<size_t>(record.split)];
-  for (const uint8_t label : labels.span<uint8_t>())
-    ++pixels[label == ignore_label ? schema_.classes.size() : label];
-  if (record.split != Split::train) return;
+  if (!schema_.target) {
+    for (const uint8_t label : labels.span<uint8_t>())
+      ++pixels[label == ignore_label ? schema_.classes.size() : label];
+    return;
+  }
+  std::vector<uint8_t> has_target;
+  for (const float target : labels.span<float>()) has_target.push_back(std::isnan(target) ? 0 : 1);
+  const auto count = std::ranges::count(has_target, 1);
+  pixels[0] += count;
+  pixels[1] += labels.count() - count;
+  if (record.split == Split::train)
+    targets_.add(labels.data(), has_target.data(), labels.count(), 1);
+}
+
+void PatchStoreWriter::add_statistics(const Raster& raster) {
   const auto* samples = static_cast<const std::byte*>(raster.image.data());
   for (size_t band = 0; band < statistics_.size(); ++band)
     statistics_[band].add(samples + band * size_of(schema_.dtype),
-                          raster.valid.span<uint8_t>().data(), labels.count(),
+                          raster.valid.span<uint8_t>().data(), raster.valid.count(),
                           std::ssize(statistics_));
   const int64_t unexplained = count_unexplained(raster, schema_.bands);
   for (StatisticsAccumulator& band : statistics_) band.add_missing(unexplained);
@@ -146,7 +176,8 @@ void PatchStoreWriter::write_shard() {
   const int64_t side = schema_.patch;
   std::vector<SafeTensorEntry> entries = {
       {"image", schema_.dtype, {pending_, side, side, std::ssize(schema_.bands)}, images_},
-      {"label", DType::u8, {pending_, side, side, 1}, labels_}};
+      {"label", schema_.label_type(), {pending_, side, side, 1}, labels_}};
+  if (schema_.target) std::swap(entries[0], entries[1]);  // images may have an odd number of bytes
   if (!all_valid_) entries.push_back({"valid", DType::u8, {pending_, side, side, 1}, valid_});
   const PatchBytes all{images_, labels_, all_valid_ ? std::span<const std::byte>() : valid_};
   for (int64_t i = 0; i < pending_; ++i)
@@ -167,6 +198,11 @@ StoreSchema PatchStoreWriter::finish() {
                         "least coverage"));
   write_shard();
   for (const StatisticsAccumulator& s : statistics_) schema_.statistics.push_back(s.result());
+  if (schema_.target) {
+    const BandStatistics t = targets_.result();
+    schema_.target =
+        Target{schema_.target->name, schema_.target->unit, t.count, t.min, t.max, t.mean, t.stddev};
+  }
   write_file(temporary_ / schema_file, to_json(schema_));
   check_target(path_, overwrite_);
   fs::path old;
@@ -215,17 +251,21 @@ void PatchStore::State::open_shard(const ShardRecord& record, int64_t first) {
   shard->patches = record.patches;
   const auto tensor = [&](const char* name, DType dtype, int64_t channels) {
     const SafeTensorInfo& info = shard->file.info(name);
+    const std::span<const std::byte> bytes = shard->file.bytes(name);
     if (info.dtype != dtype ||
         info.shape != std::vector{record.patches, schema.patch, schema.patch, channels})
       throw UserError(str(shard->file.path().string(), ": tensor '", name,
                           "' does not fit store.json: build the store again"));
-    const std::span<const std::byte> bytes = shard->file.bytes(name);
     // Patches are prefetched whole; what lies beside them is of others.
     advise(bytes, Access::random);
     return bytes;
   };
   shard->bytes.image = tensor("image", schema.dtype, std::ssize(schema.bands));
-  shard->bytes.label = tensor("label", DType::u8, 1);
+  shard->bytes.label = tensor("label", schema.label_type(), 1);
+  // Targets are read where they lie; a writer of ours puts them at a place for floats.
+  if (schema.target && reinterpret_cast<uintptr_t>(shard->bytes.label.data()) % alignof(float) != 0)
+    throw UserError(str(shard->file.path().string(),
+                        ": tensor 'label' begins at an odd place: build the store again"));
   if (shard->file.contains("valid")) shard->bytes.valid = tensor("valid", DType::u8, 1);
   shards.push_back(std::move(shard));
 }
@@ -291,8 +331,14 @@ PatchView PatchStore::view(int64_t index) const {
     }
     verified = true;
   }
-  return {bytes.image.data(), reinterpret_cast<const uint8_t*>(bytes.label.data()),
-          reinterpret_cast<const uint8_t*>(bytes.valid.data())};
+  PatchView patch;
+  patch.image = bytes.image.data();
+  if (s.schema.target)
+    patch.target = reinterpret_cast<const float*>(bytes.label.data());
+  else
+    patch.label = reinterpret_cast<const uint8_t*>(bytes.label.data());
+  patch.valid = reinterpret_cast<const uint8_t*>(bytes.valid.data());
+  return patch;
 }
 
 Raster PatchStore::raster(int64_t index) const {
@@ -309,8 +355,8 @@ Raster PatchStore::raster(int64_t index) const {
 }
 
 Tensor PatchStore::labels(int64_t index) const {
-  Tensor copy({1, schema().patch, schema().patch, 1}, DType::u8);
-  std::memcpy(copy.data(), view(index).label, copy.bytes());
+  Tensor copy({1, schema().patch, schema().patch, 1}, schema().label_type());
+  std::memcpy(copy.data(), view(index).labels(), copy.bytes());
   return copy;
 }
 

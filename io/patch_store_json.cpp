@@ -13,7 +13,7 @@ namespace {
 // Keys in the order they are written, for readers of the file.
 using json = nlohmann::ordered_json;
 
-constexpr int version = 3;
+constexpr int version_of_classes = 3, version_of_targets = 4;
 constexpr DType sample_types[] = {DType::u8, DType::u16, DType::i16, DType::f32};
 
 DType parse_sample_type(const std::string& name) {
@@ -104,6 +104,28 @@ void complete_grids(StoreSchema& s) {
   }
 }
 
+json target_json(const Target& t) {
+  return {{"name", t.name}, {"unit", t.unit}, {"count", t.count},  {"min", t.min},
+          {"max", t.max},   {"mean", t.mean}, {"stddev", t.stddev}};
+}
+
+Target read_target(const json& from) {
+  return {from.at("name"), from.at("unit"), from.at("count"), from.at("min"),
+          from.at("max"),  from.at("mean"), from.at("stddev")};
+}
+
+// What the trainer divides by and subtracts must be numbers that can be of these pixels.
+void check_target(const StoreSchema& s) {
+  const Target& t = *s.target;
+  if (s.classes.size() != 1 || s.classes[0].name != t.name || s.classes[0].value != 0)
+    throw Error("its class is not its target");
+  if (t.count != s.class_pixels[static_cast<size_t>(Split::train)][0])
+    throw Error("the target's count is not that of the training pixels");
+  const bool ordered = t.min <= t.mean && t.mean <= t.max && t.stddev >= 0;
+  if (!ordered || !std::isfinite(t.max - t.min) || t.stddev > t.max - t.min)
+    throw Error("the target's statistics contradict each other");
+}
+
 // Sums that a damaged file would break and that readers rely on.
 void check_consistent(const StoreSchema& s) {
   const auto patches = std::ssize(s.patches);
@@ -122,6 +144,7 @@ void check_consistent(const StoreSchema& s) {
     if (p.source < 0 || p.source >= std::ssize(s.sources)) throw Error("a patch has no source");
   for (const auto& counts : s.class_pixels)
     if (counts.size() != s.classes.size() + 1) throw Error("class counts do not fit the classes");
+  if (s.target) check_target(s);
 }
 
 StoreSchema parse(const json& j) {
@@ -133,6 +156,7 @@ StoreSchema parse(const json& j) {
   read_bands(j.at("bands"), s);
   for (const json& c : j.at("classes"))
     s.classes.push_back({c.at("value"), c.at("name"), c.at("color")});
+  if (j.at("version") == version_of_targets) s.target = read_target(j.at("target"));
   for (const json& e : j.at("sources")) s.sources.push_back(read_source(e));
   for (size_t i = 0; i < split_names.size(); ++i)
     j.at("class_pixels").at(split_names[i]).get_to(s.class_pixels[i]);
@@ -149,7 +173,9 @@ StoreSchema parse(const json& j) {
 }  // namespace
 
 std::string to_json(const StoreSchema& s) {
-  json j = {{"format", "unetd patch store"}, {"version", version}, {"patch", s.patch}};
+  json j = {{"format", "unetd patch store"},
+            {"version", s.target ? version_of_targets : version_of_classes},
+            {"patch", s.patch}};
   j["dtype"] = std::string(unetd::name_of(s.dtype));
   j["resampling"] = name_of(s.resampling);
   j["resolution"] = s.resolution;
@@ -157,6 +183,7 @@ std::string to_json(const StoreSchema& s) {
   j["classes"] = json::array();
   for (const ClassInfo& c : s.classes)
     j["classes"].push_back({{"value", c.value}, {"name", c.name}, {"color", c.color}});
+  if (s.target) j["target"] = target_json(*s.target);
   j["sources"] = json::array();
   for (const StoreSource& e : s.sources) j["sources"].push_back(source_json(e));
   json splits = json::object();
@@ -184,10 +211,13 @@ std::string to_json(const StoreSchema& s) {
 
 StoreSchema schema_from_json(const std::string& text, const std::filesystem::path& path) {
   const json j = json::parse(text, nullptr, false);
-  if (j.is_object() && j.value("format", json()) == "unetd patch store" &&
-      j.value("version", json()) != version)
-    throw UserError(str(path.string(), " is of version ", j.value("version", json()).dump(),
-                        ", this program reads ", version, ": build the store again"));
+  if (j.is_object() && j.value("format", json()) == "unetd patch store") {
+    const json version = j.value("version", json());
+    if (version != version_of_classes && version != version_of_targets)
+      throw UserError(str(path.string(), " is of version ", version.dump(), ", this program reads ",
+                          version_of_classes, " and ", version_of_targets,
+                          ": build the store again"));
+  }
   try {
     return parse(j);
   } catch (const std::exception& e) {

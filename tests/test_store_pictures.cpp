@@ -5,9 +5,12 @@
 #include "io/class_maps.h"
 #include "io/font.h"
 #include "io/overview.h"
+#include "io/ramp.h"
 #include "io/statistics_picture.h"
+#include "io/target_maps.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <string>
 #include <vector>
@@ -227,6 +230,44 @@ TEST_CASE("pictures: class maps are means of the masks, per cell and grid", "[io
   CHECK(six.grounds().size() == 6);
   six.add({8, {0, 0, 10, 10}, Split::train}, labels);
   CHECK(six.picture().shape().h > 6 * 48 * 6);
+}
+
+TEST_CASE("pictures: target maps are means of the targets, per cell and grid", "[io][pictures]") {
+  StoreSchema schema = schema_of(480, 4);  // two pixels a cell
+  schema.sources[2].grid.width = 240;      // ground of its own
+  CHECK_THROWS_AS(TargetMaps(schema), Error);
+  schema.target = Target{"height", "m"};
+  TargetMaps maps(schema);
+  REQUIRE(maps.grounds().size() == 2);
+  CHECK(maps.grounds()[0].scenes == 3);
+  CHECK(maps.range() == std::pair(0.0, 0.0));
+  CHECK(pixels_of(maps.picture(), ramp_color(0)) < 50);  // the legend's only
+
+  Tensor targets({1, 10, 10, 1}, DType::f32);
+  const auto value = targets.span<float>();
+  for (size_t i = 0; i < value.size(); ++i)
+    value[i] = i / 10 < 2 && i % 10 < 2 ? (i == 11 ? NAN : static_cast<float>(i)) : 100;
+  maps.add({0, {20, 470, 10, 10}, Split::train}, targets);
+  const TargetMaps::Ground& ground = maps.grounds()[0];
+  const size_t cell = 235 * 240 + 10;
+  CHECK(ground.counts[cell] == 3);
+  CHECK(ground.mean(cell) == Approx(11.0 / 3));  // of 0, 1 and 10
+  CHECK(ground.mean(cell + 1) == 100);
+  CHECK(std::isnan(ground.mean(cell + 5)));
+  maps.add({1, {20, 470, 10, 10}, Split::test}, targets);  // another date adds nothing new
+  CHECK(ground.counts[cell] == 6);
+  CHECK(ground.mean(cell) == Approx(11.0 / 3));
+  maps.add({2, {0, 0, 10, 10}, Split::train}, targets);
+  CHECK(std::isnan(ground.mean(0)));
+  CHECK_FALSE(std::isnan(maps.grounds()[1].mean(0)));
+
+  // One of the 25 cells of each ground is lower than the others.
+  const auto [low, high] = maps.range();
+  CHECK(low == Approx(11.0 / 3));
+  CHECK(high == 100);
+  const Tensor picture = maps.picture();
+  CHECK(pixels_of(picture, ramp_color(1)) > 24 * 4);  // the cells of 100
+  CHECK(pixels_of(picture, {205, 205, 205}) > 240 * 240 * 3);
 }
 
 }  // namespace
