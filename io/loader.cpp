@@ -70,6 +70,29 @@ void draw_bands(Rng& rng, const Augmentation& a, std::span<BandDraw> bands) {
   }
 }
 
+// A square cut from a patch, whose rows are dense, and its place among those of a batch.
+struct Square {
+  int64_t patch, side;  // pixels along each side
+  int64_t left, top, slot;
+
+  void copy(const void* from, Tensor& batch) const {
+    const int64_t pixel = static_cast<int64_t>(size_of(batch.dtype())) * batch.shape().c;
+    const auto* const first = static_cast<const std::byte*>(from) + (top * patch + left) * pixel;
+    auto* const to = static_cast<std::byte*>(batch.data()) + slot * side * side * pixel;
+    for (int64_t row = 0; row < side; ++row)
+      std::copy_n(first + row * patch * pixel, side * pixel, to + row * side * pixel);
+  }
+};
+
+// Patches from `first` on are padding: nothing there counts.
+void ignore_from(int64_t first, Tensor& labels) {
+  const int64_t begin = first * labels.shape().h * labels.shape().w;
+  if (labels.dtype() == DType::f32)
+    std::ranges::fill(labels.span<float>().subspan(static_cast<size_t>(begin)), NAN);
+  else
+    std::ranges::fill(labels.span<uint8_t>().subspan(static_cast<size_t>(begin)), ignore_label);
+}
+
 }  // namespace
 
 LoaderOptions LoaderOptions::training(int64_t batch, uint64_t seed) {
@@ -169,20 +192,13 @@ void Loader::State::fill(int64_t patch, int64_t epoch, int64_t slot, Batch& batc
   draw.symmetry = draw_symmetry(rng, options.augmentation);
   draw_rectangle(rng, options.augmentation, side, draw);
   draw_bands(rng, options.augmentation, std::span(batch.draws.bands).subspan(place * bands, bands));
-  const auto pixel = static_cast<int64_t>(size_of(schema.dtype)) * std::ssize(schema.bands);
-  auto* const image = static_cast<std::byte*>(batch.image.data());
-  uint8_t* const valid = batch.valid.span<uint8_t>().data();
-  uint8_t* const label = batch.label.span<uint8_t>().data();
-  for (int64_t row = 0; row < side; ++row) {
-    const int64_t from = (top + row) * schema.patch + left, to = (slot * side + row) * side;
-    std::copy_n(view.image + from * pixel, side * pixel, image + to * pixel);
-    std::copy_n(view.label + from, side, label + to);
-    if (view.valid == nullptr) {
-      std::fill_n(valid + to, side, uint8_t{1});
-    } else {
-      std::copy_n(view.valid + from, side, valid + to);
-    }
-  }
+  const Square square{schema.patch, side, left, top, slot};
+  square.copy(view.image, batch.image);
+  square.copy(view.labels(), batch.label);
+  if (view.valid != nullptr)
+    square.copy(view.valid, batch.valid);
+  else
+    std::fill_n(batch.valid.span<uint8_t>().data() + slot * side * side, side * side, uint8_t{1});
 }
 
 Batch Loader::State::make(int64_t number, const std::vector<int64_t>& order) const {
@@ -192,7 +208,7 @@ Batch Loader::State::make(int64_t number, const std::vector<int64_t>& order) con
   batch.position = number % per_epoch;
   batch.image = Tensor({options.batch, side, side, std::ssize(schema.bands)}, schema.dtype);
   batch.valid = Tensor({options.batch, side, side, 1}, DType::u8);
-  batch.label = Tensor({options.batch, side, side, 1}, DType::u8);
+  batch.label = Tensor({options.batch, side, side, 1}, schema.label_type());
   batch.draws = Draws::none(options.batch, std::ssize(schema.bands));
   const int64_t first =
       std::min((batch.position * options.world + options.rank) * options.batch, std::ssize(order));
@@ -201,8 +217,7 @@ Batch Loader::State::make(int64_t number, const std::vector<int64_t>& order) con
   for (const int64_t patch : taken) store.prefetch(patch);
   for (int64_t slot = 0; slot < batch.filled; ++slot)
     fill(taken[static_cast<size_t>(slot)], batch.epoch, slot, batch);
-  const auto label = batch.label.span<uint8_t>();
-  std::fill(label.begin() + batch.filled * side * side, label.end(), ignore_label);
+  ignore_from(batch.filled, batch.label);
   return batch;
 }
 

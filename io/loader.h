@@ -28,7 +28,7 @@ struct Augmentation {
 
 struct LoaderOptions {
   // drop: the patches that do not fill a batch are left out (of that epoch). pad: the last batch is
-  // filled with patches without data, labelled 255.
+  // filled with patches without data, labelled 255 or NaN.
   enum class Tail : uint8_t { drop, pad };
 
   int64_t batch = 8;  // of this process
@@ -47,10 +47,10 @@ struct LoaderOptions {
 };
 
 struct Batch {
-  Tensor image;        // {batch, side, side, bands}, as the store holds it
-  Tensor valid;        // {batch, side, side, 1} u8, 1 where there is data
-  Tensor label;        // {batch, side, side, 1} u8, 255 = ignore
-  Draws draws;         // what is yet to be done to the patches
+  Tensor image;  // {batch, side, side, bands}, as the store holds it
+  Tensor valid;  // {batch, side, side, 1} u8, 1 where there is data
+  Tensor label;  // {batch, side, side, 1}: u8 classes, 255 = ignore; or f32 targets, NaN = ignore
+  Draws draws;   // what is yet to be done to the patches
   int64_t filled = 0;  // patches that are not padding
   int64_t epoch = 0, position = 0;
 };

@@ -330,6 +330,73 @@ TEST_CASE("loader: validity comes along, and padding is without data", "[io]") {
   }
 }
 
+// A target that depends on the place as the image does; every seventh pixel has none.
+float target_at(int64_t patch, int64_t pixel) {
+  return pixel % 7 == 3 ? NAN : static_cast<float>(patch) + static_cast<float>(pixel) / 64;
+}
+
+PatchStore make_target_store(const std::filesystem::path& path, int64_t patches) {
+  StoreSchema schema;
+  schema.patch = side;
+  schema.dtype = DType::f32;
+  schema.bands = {{"B02", {}, 1, 0}};
+  schema.target = Target{"height", "m"};
+  schema.classes = {output_of(*schema.target)};
+  schema.sources = {{}};
+  PatchStoreWriter writer(path, schema, true);
+  for (int64_t n = 0; n < patches; ++n) {
+    Raster raster{Tensor({1, side, side, 1}, DType::f32), Tensor({1, side, side, 1}, DType::u8)};
+    Tensor targets({1, side, side, 1}, DType::f32);
+    for (int64_t p = 0; p < side * side; ++p) {
+      raster.valid.span<uint8_t>()[p] = 1;
+      raster.image.span<float>()[p] = sample(n, p, 0);
+      targets.span<float>()[p] = target_at(n, p);
+    }
+    writer.add({0, {0, 0, side, side}, Split::train}, raster, std::move(targets));
+  }
+  writer.finish();
+  return PatchStore::open(path);
+}
+
+bool same_target(float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); }
+
+TEST_CASE("loader: targets come as they are stored, padding as NaN", "[io][targets]") {
+  const TempFolder folder;
+  const PatchStore store = make_target_store(folder / "store", 5);
+  Loader loader(store, Split::train, LoaderOptions::evaluation(3));
+  for (int64_t i = 0; i < 2; ++i) {
+    const Batch batch = loader.next();
+    REQUIRE(batch.label.dtype() == DType::f32);
+    REQUIRE(batch.label.shape() == Shape{3, side, side, 1});
+    for (int64_t p = 0; p < 3 * side * side; ++p) {
+      const int64_t patch = 3 * i + p / (side * side);
+      const float want = patch < 5 ? target_at(patch, p % (side * side)) : NAN;
+      REQUIRE(same_target(batch.label.span<float>()[p], want));
+    }
+  }
+}
+
+TEST_CASE("loader: targets are cropped and turned with their images", "[io][targets]") {
+  const TempFolder folder;
+  const PatchStore store = make_target_store(folder / "store", 4);
+  LoaderOptions o = busy(5);
+  o.batch = 4;
+  Loader loader(store, Split::train, o), again(store, Split::train, o);
+  std::set<int32_t> symmetries;
+  for (int i = 0; i < 40; ++i) {
+    const Batch batch = loader.next();
+    CHECK(bits(batch) == bits(again.next()));
+    for (const PatchDraw& draw : batch.draws.patches) symmetries.insert(draw.symmetry);
+    const Turned patch = turned(batch);
+    for (size_t p = 0; p < 4 * 16; ++p) {
+      const auto place = static_cast<int64_t>(patch.image.span<float>()[p]);
+      REQUIRE(
+          same_target(patch.label.span<float>()[p], target_at(place / 1000, place % 1000 / 20)));
+    }
+  }
+  CHECK(symmetries.size() == 8);
+}
+
 // What a run is resumed with must not change from version to version either.
 TEST_CASE("loader: the patches, crops and turns of a seed are what they always were", "[io]") {
   const TempFolder folder;
