@@ -37,6 +37,7 @@ Encoding encoding_of(Emit emit) {
     case Emit::scaled_probabilities:
       return {DType::u8, nodata_u8, "AVERAGE", "YES"};
     case Emit::probabilities:
+    case Emit::values:
       return {DType::f32, nodata_f32, "AVERAGE", "YES"};
     case Emit::logits:
       return {DType::f32, nodata_f32, "AVERAGE", "NO"};
@@ -47,6 +48,9 @@ Encoding encoding_of(Emit emit) {
 void check_options(const MapOptions& o) {
   const auto classes = static_cast<int64_t>(o.classes.size());
   UNETD_CHECK(classes >= 1 && classes <= nodata_u8, "map of ", classes, " classes");
+  UNETD_CHECK(o.emit != Emit::values || (classes == 1 && o.outputs == 1), "a map of the values of ",
+              o.outputs, " outputs");
+  UNETD_CHECK(o.emit == Emit::values || o.unit.empty(), "a unit of what are no values");
   const bool told_apart = o.outputs == classes || (o.outputs == 1 && classes == 2);
   UNETD_CHECK(o.emit == Emit::classes || told_apart, "network of ", o.outputs, " outputs for ",
               classes, " classes");
@@ -162,6 +166,7 @@ void describe_bands(GDALDatasetH dataset, const MapOptions& options) {
         options.outputs == 1 ? options.classes.size() - 1 : static_cast<size_t>(i - 1);
     GDALSetDescription(band, options.classes[index].name.c_str());
     if (options.emit == Emit::scaled_probabilities) GDALSetRasterScale(band, 1 / scale_steps);
+    if (!options.unit.empty()) GDALSetRasterUnitType(band, options.unit.c_str());
   }
 }
 
@@ -261,8 +266,9 @@ Emit parse_emit(std::string_view name) {
   if (name == "probabilities") return Emit::probabilities;
   if (name == "scaled_probabilities") return Emit::scaled_probabilities;
   if (name == "logits") return Emit::logits;
+  if (name == "values") return Emit::values;
   throw UsageError(str("unknown output '", name,
-                       "': use classes, probabilities, scaled_probabilities or logits"));
+                       "': use classes, probabilities, scaled_probabilities, logits or values"));
 }
 
 struct MapWriter::State {
@@ -359,6 +365,9 @@ MapInfo map_info(const std::filesystem::path& map) {
     info.metadata.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
   info.classes = read_classes(band);
+  info.description = dataset.bands()[0].description;
+  const char* const unit = GDALGetRasterUnitType(band);
+  info.unit = unit == nullptr ? "" : unit;
   return info;
 }
 

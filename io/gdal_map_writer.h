@@ -22,8 +22,9 @@ namespace unetd::io {
 //   probabilities          a f32 band per output of the network, nodata NaN
 //   scaled_probabilities   a u8 band per output, 0..250 for 0..1 (band scale 1/250), nodata 255
 //   logits                 a f32 band per output, nodata NaN, uncompressed: any TIFF reader opens
-//   it
-enum class Emit : uint8_t { classes, probabilities, scaled_probabilities, logits };
+//                          it
+//   values                 one f32 band of numbers in their unit, nodata NaN
+enum class Emit : uint8_t { classes, probabilities, scaled_probabilities, logits, values };
 // By those names. Throws UsageError for any other.
 Emit parse_emit(std::string_view name);
 
@@ -34,7 +35,8 @@ struct MapClass {
 
 struct MapOptions {
   Emit emit = Emit::classes;
-  std::vector<MapClass> classes;  // at most 255
+  std::vector<MapClass> classes;  // at most 255; of a map of values one: what the values are
+  std::string unit;               // of values, "m"; may be empty
   // Bands of what is no class map: one per class, or a single one that tells two classes apart.
   int64_t outputs = 0;
   std::string compression = "deflate";  // or zstd, where GDAL has it
@@ -66,6 +68,7 @@ class MapWriter {
 // What a map file says about itself.
 struct MapInfo {
   std::vector<MapClass> classes;  // of a class map; names are empty where the file has none
+  std::string description, unit;  // of the first band, "canopy height" and "m"; empty if not told
   int64_t block = 0;              // rows of a block
   int overviews = 0;
   bool cloud_optimised = false;

@@ -5,6 +5,8 @@
 #include "io/gdal.h"
 #include "io/gdal_output.h"
 #include "io/picture.h"
+#include "io/ramp.h"
+#include "io/stated_value.h"
 
 #include <algorithm>
 #include <atomic>
@@ -102,6 +104,22 @@ Cells average(const Scene& scene, const std::vector<std::string>& bands, int64_t
   return cells;
 }
 
+// Of the first band of a map; its nodata value where a cell has no pixel with data. GDAL averages,
+// from the map's overviews where they are fine enough.
+std::vector<float> cell_means(const Dataset& map, const Shape& cells) {
+  std::vector<float> means(static_cast<size_t>(cells.pixels()));
+  GDALRasterIOExtraArg how;
+  INIT_RASTERIO_EXTRA_ARG(how);
+  how.eResampleAlg = GRIORA_Average;
+  const int w = static_cast<int>(cells.w), h = static_cast<int>(cells.h);
+  const GdalErrors errors(map.path());
+  const CPLErr result = GDALRasterIOEx(
+      GDALGetRasterBand(map.handle(), 1), GF_Read, 0, 0, static_cast<int>(map.grid().width),
+      static_cast<int>(map.grid().height), means.data(), w, h, GDT_Float32, 0, 0, &how);
+  errors.check(result == CE_None, "read", "the file is damaged: write it again");
+  return means;
+}
+
 // The 2nd and the 98th percentile of a band over the cells that have data.
 std::pair<double, double> stretch_limits(const Cells& cells, size_t band) {
   std::vector<double> values;
@@ -166,6 +184,25 @@ Tensor class_picture(const std::filesystem::path& map, int64_t long_side) {
     to[rgba * i] = static_cast<uint8_t>(colour->c1);
     to[rgba * i + 1] = static_cast<uint8_t>(colour->c2);
     to[rgba * i + 2] = static_cast<uint8_t>(colour->c3);
+    to[rgba * i + 3] = 255;
+  }
+  return picture;
+}
+
+Tensor value_picture(const std::filesystem::path& map, double low, double high, int64_t long_side) {
+  UNETD_CHECK(low < high, "a ramp from ", low, " to ", high);
+  const Dataset dataset = Dataset::open(map);
+  if (dataset.bands().size() != 1)
+    throw UserError(str(map.string(), " has ", dataset.bands().size(),
+                        " bands and is no map of values: give one of a single band"));
+  const std::optional<double> nodata = dataset.bands()[0].nodata;
+  Tensor picture(picture_shape(dataset.grid(), long_side), DType::u8);
+  const auto to = picture.span<uint8_t>();
+  const std::vector<float> means = cell_means(dataset, picture.shape());
+  for (size_t i = 0; i < means.size(); ++i) {
+    if (lacks_data(means[i], nodata)) continue;
+    const auto color = ramp_color((static_cast<double>(means[i]) - low) / (high - low));
+    std::ranges::copy(color, to.begin() + static_cast<std::ptrdiff_t>(rgba * i));
     to[rgba * i + 3] = 255;
   }
   return picture;

@@ -1,6 +1,6 @@
-// Small pictures of large rasters: a class map in its colours, a scene stretched to what the eye
-// can see, one over the other. A picture is a u8 tensor {1, h, w, 3 or 4}, RGB or RGBA with alpha 0
-// where there is no data.
+// Small pictures of large rasters: a class map in its colours, a map of values by the colour ramp,
+// a scene stretched to what the eye can see, one over the other. A picture is a u8 tensor {1, h, w,
+// 3 or 4}, RGB or RGBA with alpha 0 where there is no data.
 #pragma once
 
 #include "engine/tensor/tensor.h"
@@ -19,6 +19,12 @@ Shape picture_shape(const Grid& grid, int64_t long_side);
 // RGBA of a class map (one u8 band with a colour table), the nearest pixel of each cell; its long
 // side is at most `long_side`. Throws UserError if the file is no such map.
 Tensor class_picture(const std::filesystem::path& map, int64_t long_side);
+
+// RGBA of a map of values (one band of numbers) by the ramp of io/ramp.h from `low` to `high`; what
+// lies beyond has the colours of its ends. A cell has the mean of its pixels with data, as the
+// map's overviews have it, and is transparent where there are none. Its long side is at most
+// `long_side`. Throws UserError if the file has several bands.
+Tensor value_picture(const std::filesystem::path& map, double low, double high, int64_t long_side);
 
 // RGBA of three bands, by name or by position from 1. None given: B04, B03, B02 if the scene has
 // them, else its first three, or its first one in grey. Valid pixels are averaged over each cell
