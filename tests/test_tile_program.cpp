@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <string>
+#include <tuple>
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
@@ -122,6 +123,86 @@ TEST_CASE("unetd-tile --append adds scenes", "[programs]") {
     CHECK(refused.complains(about));
     CHECK(read_file(fs::path(s.store) / "store.json") == before);
   }
+}
+
+// Target rasters beside the scenes: whole numbers of half metres, none in the upper rows.
+struct TargetScenes : Scenes {
+  TargetScenes() {
+    for (const char* name : {"a", "b"})
+      io::write_raster<uint8_t>(folder / (std::string(name) + "_height.tif"),
+                                io::test_grid(120, 120), {{"", 0.5, 0, 255.0}},
+                                [](int64_t, int64_t y, int64_t x) {
+                                  return y < 20 ? 255 : x < 60 ? 7 : 10;
+                                });
+  }
+  std::string height_pair(const std::string& name) const {
+    return (folder / (name + ".tif")).string() + "=" + (folder / (name + "_height.tif")).string();
+  }
+  std::string target(const std::string& more) const {
+    return "unetd-tile --quiet --target canopy:m --patch 10 --out " + store + " " + more;
+  }
+};
+
+TEST_CASE("unetd-tile --target stores numbers and says what they are", "[programs]") {
+  const TargetScenes s;
+  const ProgramResult tables =
+      run_program(s.target("--train " + s.height_pair("a") + " --valid " + s.height_pair("b")));
+  INFO(tables.err);
+  REQUIRE(tables.code == 0);
+  CHECK_THAT(tables.out, Contains("training targets  pixels  min  mean  deviation  max"));
+  CHECK_THAT(tables.out, Contains("canopy (m)        12,000  3.5  4.25       0.75    5"));
+  CHECK_THAT(tables.out, Contains("canopy"));
+  CHECK(fs::file_size(fs::path(s.store) / "target.png") > 500);
+
+  const ProgramResult info = run_program("unetd-info store --json " + s.store);
+  INFO(info.err);
+  const auto facts = nlohmann::json::parse(info.out);
+  const auto& target = facts["target"];
+  CHECK(target["name"] == "canopy");
+  CHECK(target["unit"] == "m");
+  CHECK(target["count"] == 12000);
+  CHECK(target["min"] == 3.5);
+  CHECK(target["max"] == 5.0);
+  CHECK(target["mean"].get<double>() == Approx(4.25));
+  CHECK(target["stddev"].get<double>() == Approx(0.75));
+  CHECK(facts["valid"]["pixels"]["canopy"] == 12000);
+
+  const ProgramResult more =
+      run_program(s.target("--json --ignore 7,0.5 --overwrite --train " + s.height_pair("a")));
+  REQUIRE(more.code == 0);
+  const auto json = nlohmann::json::parse(more.out);
+  CHECK(json["target"]["count"] == 6000);
+  CHECK(json["target"]["min"] == 5.0);
+  CHECK(json["splits"]["train"]["pixels"]["canopy"] == 6000);
+
+  const ProgramResult added =
+      run_program(s.target("--ignore 7 --append --json --train " + s.height_pair("b")));
+  REQUIRE(added.code == 0);
+  CHECK(nlohmann::json::parse(added.out)["target"]["count"] == 12000);
+}
+
+TEST_CASE("unetd-tile --target refuses what belongs to classes, in one line", "[programs]") {
+  const TargetScenes s;
+  const std::string scene = (s.folder / "a.tif").string();
+  const std::string plain = "unetd-tile --quiet --out " + s.store + " ";
+  for (const auto& [command, code, about] :
+       {std::tuple{plain + "--train " + s.height_pair("a"), 2, "one of --classes"},
+        {s.target("--classes 0=land --train " + s.height_pair("a")), 2, "one of --classes"},
+        {s.target("--samples 9 --balance 1,2 --train " + s.height_pair("a")), 2,
+         "2 shares are for so many classes"},
+        {s.target("--labels SCL " + scene), 2, "classification of a product"},
+        {s.target("--labels rules " + scene), 2, "rules for classes"},
+        {s.target("--labels " + (s.folder / "f.gpkg").string() + " " + scene), 2, "are vectors"},
+        {s.target("--ignore 7,x --train " + s.height_pair("a")), 2, "--ignore: 'x' is no number"},
+        {plain + "--target :m --train " + s.height_pair("a"), 2, "give its name"}}) {
+    const ProgramResult refused = run_program(command);
+    INFO(command << "\n" << refused.err);
+    CHECK(refused.code == code);
+    CHECK(refused.complains(about));
+    CHECK_FALSE(fs::exists(s.store));
+  }
+  CHECK(run_program(s.target("--samples 9 --balance equal --train " + s.height_pair("a"))).code ==
+        0);
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <numeric>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 namespace unetd {
 namespace {
 
@@ -52,6 +54,17 @@ std::string class_table(const io::StoreSchema& schema) {
     rows.back().insert(rows.back().end(), {grouped(patches_of(schema, split)), ""});
   }
   return aligned(rows);
+}
+
+std::string target_table(const io::Target& t) {
+  const std::string name = t.unit.empty() ? t.name : str(t.name, " (", t.unit, ")");
+  return aligned({{"training targets", "pixels", "min", "mean", "deviation", "max"},
+                  {name, grouped(t.count), str(t.min), str(t.mean), str(t.stddev), str(t.max)}});
+}
+
+nlohmann::ordered_json to_json(const io::Target& t) {
+  return {{"name", t.name}, {"unit", t.unit}, {"count", t.count},  {"min", t.min},
+          {"max", t.max},   {"mean", t.mean}, {"stddev", t.stddev}};
 }
 
 std::string statistics_table(const io::StoreSchema& schema) {

@@ -8,6 +8,7 @@
 #include "kernels/register.h"
 #include "tests/cases/all.h"
 #include "tools/cli.h"
+#include "tools/store_tables.h"
 #include "tools/tables.h"
 #include "unet/checkpoint.h"
 #include "unet/trainer.h"
@@ -182,6 +183,7 @@ void store(const Args& args) {
   const io::PatchStore s = io::PatchStore::open(args.path("STORE"));
   const io::StoreSchema& schema = s.schema();
   ordered_json facts{{"patch", schema.patch}, {"type", std::string(name_of(schema.dtype))}};
+  if (schema.target) facts["target"] = to_json(*schema.target);
   for (size_t i = 0; i < schema.bands.size(); ++i) {
     const io::BandStatistics& b = schema.statistics[i];
     facts["bands"].push_back(ordered_json{{"name", schema.bands[i].name},

@@ -31,6 +31,10 @@ cli::Spec spec() {
           "band statistics, and writes a patch store for unetd-train. In the store, statistics.png "
           "shows the histograms of the bands, overview.png where the patches of each split lie, "
           "and classes.png where on the scenes each class lives.\n\n"
+          "With --target instead of --classes the label rasters hold a number a pixel that the "
+          "network is to predict: their values, scaled as they state themselves, are stored as "
+          "targets, and target.png shows where they are high and low. What has no data or is no "
+          "finite number is left out.\n\n"
           "A SCENE is a GeoTIFF, COG or VRT stack, a folder of band files, a STAC item (.json) of "
           "local files, or a Sentinel-2 product (a .SAFE folder, a .zip of one, or its MTD_*.xml). "
           "With --labels naming "
@@ -53,11 +57,14 @@ cli::Spec spec() {
            {.name = "--classes",
             .value = "VALUE=NAME[:#RRGGBB],...|FILE.yml",
             .help = "label values in the order of the class indices, their names and colours; or a "
-                    "file that says more (see docs/labels.md)",
-            .required = true},
+                    "file that says more (see docs/labels.md)"},
+           {.name = "--target",
+            .value = "NAME[:UNIT]",
+            .help = "instead of --classes: the labels are rasters of a number a pixel, of this "
+                    "name and unit (see docs/labels.md)"},
            {.name = "--ignore",
             .value = "VALUE,...",
-            .help = "label values to leave out of loss and scores",
+            .help = "label values to leave out of loss and scores; of targets, none by default",
             .fallback = "255"},
            {.name = "--bands", .value = "NAME,...", .help = "bands to use; all by default"},
            {.name = "--resampling",
@@ -163,6 +170,32 @@ std::vector<std::string> words(const std::string& text, char separator) {
   return parts;
 }
 
+double number(const std::string& text, const char* flag) {
+  double value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [last, error] = std::from_chars(text.data(), end, value);
+  if (text.empty() || error != std::errc{} || last != end)
+    throw UsageError(str(flag, ": '", text, "' is no number"));
+  return value;
+}
+
+// What --target says; nothing where there are classes.
+std::optional<io::TargetOptions> target(const Args& args) {
+  if (args.has("--target") == args.has("--classes"))
+    throw UsageError(
+        "give one of --classes, for labels that name classes, and --target, for rasters of "
+        "numbers");
+  if (!args.has("--target")) return std::nullopt;
+  const std::string text = args.text("--target");
+  const size_t colon = std::min(text.find(':'), text.size());
+  io::TargetOptions options{text.substr(0, colon), text.substr(std::min(colon + 1, text.size()))};
+  io::check(options);
+  if (args.has("--ignore"))
+    for (const std::string& word : words(args.text("--ignore"), ','))
+      options.ignore.push_back(number(word, "--ignore"));
+  return options;
+}
+
 io::ClassMap class_map(const Args& args) {
   const std::string text = args.text("--classes"), ignore = args.text("--ignore");
   const bool file = text.ends_with(".yml") || text.ends_with(".yaml");
@@ -241,7 +274,8 @@ io::SplitOptions split_options(const Args& args, const std::vector<io::LabelledS
   return options;
 }
 
-// A share for each class, or nothing where patches lie anywhere.
+// A share for each class, or nothing where patches lie anywhere. A target is one class: its pixels
+// are all alike.
 std::vector<double> balance(const Args& args, size_t classes) {
   const std::string text = args.text("--balance");
   if (text.empty()) return {};
@@ -249,14 +283,11 @@ std::vector<double> balance(const Args& args, size_t classes) {
     throw UsageError("--balance places random patches: say how many with --samples");
   if (text == "equal") return std::vector<double>(classes, 1.0);
   std::vector<double> shares;
-  for (const std::string& word : words(text, ',')) {
-    double share = 0;
-    const char* const end = word.data() + word.size();
-    const auto [last, error] = std::from_chars(word.data(), end, share);
-    if (word.empty() || error != std::errc{} || last != end)
-      throw UsageError(str("--balance: '", word, "' is no number"));
-    shares.push_back(share);
-  }
+  for (const std::string& word : words(text, ',')) shares.push_back(number(word, "--balance"));
+  if (args.has("--target") && shares.size() > 1)
+    throw UsageError(str("--balance: ", shares.size(),
+                         " shares are for so many classes, and --target has none: give `equal` "
+                         "for patches around pixels with a target"));
   if (shares.size() != classes)
     throw UsageError(str("--balance: ", shares.size(), " shares for ", classes, " classes"));
   return shares;
@@ -284,7 +315,9 @@ nlohmann::ordered_json facts(const io::StoreSchema& schema) {
                      {"nodata_share", s.nodata_share()}});
     if (schema.bands[b].saturated) bands.back()["saturated_share"] = s.saturated_share();
   }
-  return {{"patch", schema.patch}, {"splits", splits}, {"bands", bands}};
+  nlohmann::ordered_json all{{"patch", schema.patch}, {"splits", splits}, {"bands", bands}};
+  if (schema.target) all["target"] = to_json(*schema.target);
+  return all;
 }
 
 void tile(const Args& args) {
@@ -295,12 +328,13 @@ void tile(const Args& args) {
   options.scene.resampling = io::parse_resampling(args.text("--resampling"));
   options.scene.resolution = static_cast<int>(args.integer("--resolution"));
   cli::apply_scene_flags(args, options.scene);
-  options.classes = class_map(args);
+  options.target = target(args);
+  if (!options.target) options.classes = class_map(args);
   options.split = split_options(args, options.sources);
   options.sampling = {.patch = args.integer("--patch"),
                       .stride = args.integer("--stride"),
                       .samples = args.integer("--samples"),
-                      .balance = balance(args, options.classes.classes.size()),
+                      .balance = balance(args, options.target ? 1 : options.classes.classes.size()),
                       .min_coverage = args.number("--min-coverage"),
                       .max_per_scene = args.integer("--max-per-scene"),
                       .max_per_date = args.integer("--max-per-date"),
@@ -319,7 +353,9 @@ void tile(const Args& args) {
   if (args.json())
     std::cout << facts(schema).dump(1) << '\n';
   else
-    std::cout << class_table(schema) << '\n' << statistics_table(schema);
+    std::cout << class_table(schema) << '\n'
+              << (schema.target ? target_table(*schema.target) + '\n' : "")
+              << statistics_table(schema);
 }
 
 }  // namespace
