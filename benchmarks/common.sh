@@ -102,6 +102,14 @@ masks() {
   gdal_translate -q -of ENVI -co INTERLEAVE=BSQ -ot Byte "${bands[@]}" "$1" "$2"
 }
 
+# torch_python ARGUMENT...: PYTHON, in the mode in which PyTorch is fast on CPUs.
+torch_python() {
+  local jemalloc
+  jemalloc=$(ldconfig -p | awk '/libjemalloc.so.2/ { print $NF; exit }')
+  [[ -n $jemalloc ]] || say "without libjemalloc PyTorch loses time to page faults"
+  LD_PRELOAD=$jemalloc "$PYTHON" "$@"
+}
+
 # pytorch DATA_FOLDER: the PyTorch loop for as many minutes, or what it reached when last measured.
 pytorch() {
   pytorch_scores=$root/benchmarks/results/pytorch_$name.json
@@ -109,10 +117,7 @@ pytorch() {
   [[ -n ${PYTHON:-} ]] || return 0
   pytorch_scores=$OUT/pytorch.json
   pytorch_title="PyTorch, beside it"
-  local jemalloc
-  jemalloc=$(ldconfig -p | awk '/libjemalloc.so.2/ { print $NF; exit }')
-  [[ -n $jemalloc ]] || say "without libjemalloc PyTorch loses time to page faults"
-  LD_PRELOAD=$jemalloc "$PYTHON" "$root/benchmarks/pytorch_baseline.py" "$name" "$1" \
+  torch_python "$root/benchmarks/pytorch_baseline.py" "$name" "$1" \
     --minutes "$MINUTES" --threads "$(nproc)" --json "$pytorch_scores"
 }
 

@@ -49,7 +49,7 @@ unetd() {
 
 # torch NAME SEED CROP RESULT DATA
 torch() {
-  "$PYTHON" "$root/benchmarks/pytorch_baseline.py" "$1" "$5" --steps "$STEPS" --seed "$2" --crop "$3" \
+  torch_python "$root/benchmarks/pytorch_baseline.py" "$1" "$5" --steps "$STEPS" --seed "$2" --crop "$3" \
     --eval-every "$EVERY" --threads "$(nproc)" --json "$4.part"
   mv "$4.part" "$4"
 }

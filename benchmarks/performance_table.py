@@ -143,6 +143,20 @@ def level(results, name):
     return table(["IoU of the test scene", *published], rows)
 
 
+REGRESSORS = {"unetd": "unetd", "forest": "pixel-wise random forest", "linear": "pixel-wise linear regression"}
+
+
+def values(results, name):
+    """Errors of networks that predict values, and of what is fitted to single pixels."""
+    runs = [(title, run) for kind, title in REGRESSORS.items() for run in results.load(f"values_{name}_{kind}.json")]
+    if not runs:
+        return not_measured(f"values_{name}_*.json", f"benchmarks/{name}.sh")
+    keys = {"RMSE": "rmse", "MAE": "mae", "bias": "bias", "R²": "r2"}
+    rows = [[describe_run(title, run), *(f"{run['test'][key]:.4f}" for key in keys.values()),
+             f"{run['test']['pixels']:,}"] for title, run in runs]  # fmt: skip
+    return table(["test split", *keys, "pixels"], rows)
+
+
 # --- speed beside PyTorch -----------------------------------------------------------------------------
 
 KINDS = {"step": "training step", "infer": "inference"}
@@ -287,7 +301,7 @@ def operations(results, device):
 
 # --- the page -----------------------------------------------------------------------------------------
 
-TABLES = {f.__name__: f for f in (scores, curves, level, speed, modes, network, operations)}
+TABLES = {f.__name__: f for f in (scores, curves, level, values, speed, modes, network, operations)}
 
 
 def write_tables(page, results):

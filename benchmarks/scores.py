@@ -5,6 +5,7 @@
                                           a run and two outputs of `unetd-eval --json` as one file
     scores.py curve RUN SEED SECONDS TEST OUT
                                           a run's course and its output of `unetd-eval --json`
+    scores.py values RUN SECONDS TEST OUT the same of a network that predicts values
     scores.py at-least FILE CLASS=IOU...  test IoUs of a file beside what they are to reach; exit code 1
                                           if one does not
     scores.py table TITLE=FILE...         the test IoUs of several files beside one another
@@ -45,6 +46,15 @@ def curve(run, seed, seconds, test, out):
               "curve": [[x["step"], x["valid"]["mean_iou"]] for x in lines if "valid" in x],
               "test": {"mean_iou": scores["mean_iou"],
                        "iou": {c["name"]: c["iou"] for c in scores["classes"]}}}  # fmt: skip
+    Path(out).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def values(run, seconds, test, out):
+    """The form in which pixel_regression.py writes."""
+    last = Path(run, "metrics.jsonl").read_text().splitlines()[-1]
+    result = {"what": "unetd", "steps": json.loads(last)["step"], "train_seconds": round(float(seconds), 1),
+              "threads": threads_of(run), "cpu": cpu_name(),
+              "test": json.loads(Path(test).read_text())}  # fmt: skip
     Path(out).write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -102,7 +112,7 @@ def same_nodata(scene, map_):
 
 
 def main():
-    commands = {"join": join, "curve": curve, "at-least": at_least, "table": table,
+    commands = {"join": join, "curve": curve, "values": values, "at-least": at_least, "table": table,
                 "same-nodata": same_nodata}  # fmt: skip
     if len(sys.argv) < 3 or sys.argv[1] not in commands:
         sys.exit(__doc__)
