@@ -50,12 +50,6 @@ double tone(std::span<const BandStatistics> statistics, BandTriple bands) {
   return middle > 0 ? std::max(std::log(wanted) / std::log(middle), least) : least;
 }
 
-Tensor square_picture(size_t pixels) {
-  const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(pixels))));
-  UNETD_CHECK(static_cast<size_t>(side * side) == pixels, pixels, " pixels are no square");
-  return Tensor({1, side, side, rgba}, DType::u8);
-}
-
 }  // namespace
 
 BandTriple true_colour(std::span<const SceneBand> bands) {
@@ -92,24 +86,30 @@ Tensor patch_picture(const StoreSchema& schema, const PatchView& view, BandTripl
   return picture;
 }
 
+Tensor painted_picture(size_t pixels, const std::function<Color(size_t pixel)>& color) {
+  const auto side = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(pixels))));
+  UNETD_CHECK(static_cast<size_t>(side * side) == pixels, pixels, " pixels are no square");
+  Tensor picture({1, side, side, rgba}, DType::u8);
+  for (size_t i = 0; i < pixels; ++i)
+    if (const Color c = color(i)) paint(picture.span<uint8_t>(), i, *c);
+  return picture;
+}
+
 Tensor label_picture(std::span<const uint8_t> labels, std::span<const ClassInfo> classes) {
-  Tensor picture = square_picture(labels.size());
   std::vector<std::array<uint8_t, 3>> colors;
   for (const ClassInfo& c : classes) colors.push_back(rgb(c.color));
-  for (size_t i = 0; i < labels.size(); ++i)
-    if (labels[i] != ignore_label) paint(picture.span<uint8_t>(), i, colors.at(labels[i]));
-  return picture;
+  return painted_picture(labels.size(), [&](size_t i) -> Color {
+    return labels[i] == ignore_label ? std::nullopt : Color(colors.at(labels[i]));
+  });
 }
 
 Tensor difference_picture(std::span<const uint8_t> truth, std::span<const uint8_t> prediction) {
   UNETD_CHECK(truth.size() == prediction.size(), truth.size(), " labels, ", prediction.size(),
               " predictions");
-  Tensor picture = square_picture(truth.size());
-  for (size_t i = 0; i < truth.size(); ++i) {
-    if (truth[i] == ignore_label) continue;
-    paint(picture.span<uint8_t>(), i, difference_colors[truth[i] == prediction[i] ? 0 : 1]);
-  }
-  return picture;
+  return painted_picture(truth.size(), [&](size_t i) -> Color {
+    if (truth[i] == ignore_label) return std::nullopt;
+    return difference_colors[truth[i] == prediction[i] ? 0 : 1];
+  });
 }
 
 }  // namespace unetd::io

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -28,6 +29,9 @@ std::optional<BandTriple> false_colour(std::span<const SceneBand> bands);
 // The valid pixels of a patch, each band stretched from the 2nd to the 98th percentile that the
 // store's statistics give, and brightened where the store is mostly dark: the same for all patches.
 Tensor patch_picture(const StoreSchema& schema, const PatchView& view, BandTriple bands);
+// A square of pixels, each of the colour that `color` gives it, if any.
+using Color = std::optional<std::array<uint8_t, 3>>;
+Tensor painted_picture(size_t pixels, const std::function<Color(size_t pixel)>& color);
 // Square labels in the colours of their classes; 255 is no data.
 Tensor label_picture(std::span<const uint8_t> labels, std::span<const ClassInfo> classes);
 // Light grey where prediction and truth agree, red where they differ; no data where the truth is

@@ -114,7 +114,7 @@ struct Preparation {
 
   Preparation(const Patches& p, DeviceType device, DType type = DType::f32) {
     register_kernels();
-    input = record_input(graph, p.samples.shape(), p.samples.dtype(), true, type);
+    input = record_input(graph, p.samples.shape(), {p.samples.dtype(), DType::u8, type});
     graph.mark_output(input.image);
     graph.mark_output(input.labels);
     session = std::make_unique<Session>(graph, SessionOptions{.device = device});

@@ -2,6 +2,7 @@
 #include "engine/base/file.h"
 #include "engine/tensor/safetensors.h"
 #include "io/gdal_map_writer.h"
+#include "io/patch_store.h"
 #include "io/scene.h"
 #include "tests/support/rasters.h"
 #include "tests/support/run_program.h"
@@ -9,6 +10,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <iostream>
 #include <set>
 #include <sstream>
@@ -190,6 +192,41 @@ TEST_CASE("a disk that fills up during a run takes no checkpoint away", "[progra
   run.check_failed(train(run.folder, "--resume --set training.steps=6"));
   std::filesystem::remove(disk + "/filler");
   run.check_goes_on();
+}
+
+TEST_CASE("a patch that cannot be read ends a run with all it has reached", "[programs]") {
+  const Workshop& w = workshop();
+  const std::string store = w.at("store_damaged"), run = w.at("unread"), whole = w.at("read");
+  const std::string settings = tiny +
+                               "--set training.steps=20 --set training.eval_every=1000 "
+                               "--set training.accumulate=" +
+                               GENERATE("1 ", "2 ");
+  for (const std::string& folder : {store, run, whole}) std::filesystem::remove_all(folder);
+  std::filesystem::copy(w.store, store, std::filesystem::copy_options::recursive);
+  const auto opened = io::PatchStore::open(store);
+  const std::string shard = store + "/" + opened.schema().shards[0].file;
+  // The first byte of the image of the last training patch.
+  const std::string file = read_file(shard);
+  uint64_t header = 0;
+  std::memcpy(&header, file.data(), sizeof header);
+  const SafeTensorInfo image = SafeTensorsFile(shard).info("image");
+  const size_t patch = (image.end - image.begin) / static_cast<size_t>(image.shape[0]);
+  const size_t at = sizeof header + header + image.begin +
+                    patch * static_cast<size_t>(opened.indices(io::Split::train).back());
+  const auto write = [&](char byte) {
+    std::fstream bytes(shard, std::ios::in | std::ios::out | std::ios::binary);
+    bytes.seekp(static_cast<std::streamoff>(at));
+    bytes.put(byte);
+  };
+  const std::string command = "unetd-train --quiet --data " + store + " --out ";
+  REQUIRE(run_program(command + whole + settings).code == 0);
+  write(static_cast<char>(~file[at]));
+  const ProgramResult failed = run_program(command + run + settings);
+  CHECK(failed.code == 1);
+  CHECK(failed.complains(shard));
+  write(file[at]);
+  REQUIRE(run_program("unetd-train --quiet --resume --data " + store + " --out " + run).code == 0);
+  CHECK(same_tensors(run + "/last.ckpt", whole + "/last.ckpt"));
 }
 
 TEST_CASE("epochs and evaluations may be cut short", "[programs]") {

@@ -400,10 +400,10 @@ TEST_CASE("a map of differences has one square for many pixels", "[report]") {
   const io::Window area{100, 50, 2000, 10};
   report::DifferenceMap map(area);
   const std::vector<uint8_t> truth{0, 1, 1, 255}, found{0, 0, 1, 1};
-  map.add({100, 50, 2, 2}, truth, found);
-  map.add({2098, 59, 4, 1}, truth, found);  // half of it beyond the area
-  CHECK(map.differing() == Approx(2. / 5));
-  const Tensor picture = map.picture();
+  map.add({100, 50, 2, 2}, report::differences(truth, found));
+  map.add({2098, 59, 4, 1}, report::differences(truth, found));  // half of it beyond the area
+  CHECK(map.mean() == Approx(2. / 5));
+  const Tensor picture = map.picture(report::class_painter());
   CHECK(picture.shape() == Shape{1, 4, 667, 4});  // squares of 3 x 3
   const auto pixel = [&](int64_t y, int64_t x) {
     return picture.span<uint8_t>().subspan(static_cast<size_t>((y * 667 + x) * 4), 4);

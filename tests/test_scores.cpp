@@ -54,7 +54,7 @@ TEST_CASE("scores as JSON hold thresholds and calibration where there are any", 
   CHECK(json["at_threshold"]["classes"][1]["iou"] == Approx(0.5));
   CHECK(json["calibration"]["bins"][1]["accuracy"] == Approx(0.5));
   CHECK(json["calibration"]["bins"][0]["accuracy"].is_null());
-  const auto plain = to_json({Confusion(2, {5, 1, 0, 4}), {}}, classes);
+  const auto plain = to_json(Tallies{Confusion(2, {5, 1, 0, 4}), {}}, classes);
   CHECK(plain["classes"] == json["classes"]);
   CHECK_FALSE(plain.contains("at_threshold"));
   CHECK_FALSE(plain.contains("calibration"));

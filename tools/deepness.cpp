@@ -25,7 +25,7 @@ bool is_line(const io::Normalisation& n) {
 Metadata deepness_metadata(const ModelFile& model, int64_t tile) {
   constexpr double percent = 100, centimetres = 100, full_scale = 255;
   Metadata metadata{
-      {"model_type", json("Segmentor").dump()},
+      {"model_type", json(model.target ? "Regressor" : "Segmentor").dump()},
       {"tile_size", json(tile).dump()},
       {"tiles_overlap", json(std::lround(percent * model.config.inference.overlap)).dump()}};
   if (!model.metadata.contains("normalisation")) return metadata;  // nor anything else

@@ -2,8 +2,7 @@
 // prints its epochs, so that two logs can be laid side by side, then as a table.
 #pragma once
 
-#include "io/labels.h"
-#include "unet/metrics.h"
+#include "tools/scores_json.h"
 
 #include <cstdint>
 #include <optional>
@@ -19,9 +18,9 @@ struct EpochResult {
   int64_t waited = 0, patience = 0;  // evaluations without a better score, and those allowed
 };
 
-// Several lines: losses; accuracy, IoU and Dice of each class at the threshold of the tally, over
-// all pixels; and the table of tools/scores_json.h, of the most probable class.
-std::string epoch_text(const EpochResult& epoch, const Tallies& tallies,
+// Several lines: losses; of classes accuracy, IoU and Dice of each at the threshold of the tally,
+// over all pixels; and the table of tools/scores_json.h, of classes the most probable one's.
+std::string epoch_text(const EpochResult& epoch, const Counts& counts,
                        const std::vector<io::ClassInfo>& classes);
 
 }  // namespace unetd

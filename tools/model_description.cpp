@@ -31,14 +31,22 @@ class Description : YamlFile {
 
   Metadata read() {
     const YAML::Node& root = top();
-    known_keys(root, {"preset", "outputs", "bands", "resolution", "resampling", "classes",
+    known_keys(root, {"preset", "outputs", "bands", "resolution", "resampling", "classes", "target",
                       "normalisation"});
-    for (const char* key : {"bands", "classes", "normalisation"})
+    for (const char* key : {"bands", "normalisation"})
       if (!root[key]) fail(root, str("there is no `", key, "`"));
+    if (!root["classes"] == !root["target"])
+      fail(root, "there is to be one of `classes` and `target`");
     io::StoreSchema schema;
     read_bands(root, schema);
-    read_classes(root["classes"], schema);
-    Metadata metadata = describe_data(schema, normalisation(root["normalisation"], schema.bands));
+    TargetScale scale;
+    if (root["target"]) {
+      scale = read_target(root["target"], schema);
+    } else {
+      read_classes(root["classes"], schema);
+    }
+    Metadata metadata =
+        describe_data(schema, normalisation(root["normalisation"], schema.bands), scale);
     metadata["config"] = to_yaml(config(root));
     return metadata;
   }
@@ -49,7 +57,12 @@ class Description : YamlFile {
     config.model = network_.settings();
     if (const YAML::Node preset = root["preset"])
       apply_preset(config, as<std::string>(preset, "preset"));
+    if (root["target"]) {
+      config.loss.terms = {{Config::LossType::mse}};
+      config.inference.emit = Config::Emit::values;
+    }
     if (const YAML::Node outputs = root["outputs"]) {
+      if (root["target"]) fail(outputs, "`outputs` is of classes, `target` of a value");
       const auto text = as<std::string>(outputs, "outputs");
       if (text != "softmax" && text != "sigmoid") fail(outputs, "`outputs` is softmax or sigmoid");
       const bool sigmoid = text == "sigmoid";
@@ -68,6 +81,30 @@ class Description : YamlFile {
     schema.resolution = root["resolution"] ? as<int>(root["resolution"], "resolution") : 0;
     if (root["resampling"])
       schema.resampling = io::parse_resampling(as<std::string>(root["resampling"], "resampling"));
+  }
+
+  // target = shift + scale * output; low and high are what pictures show.
+  TargetScale read_target(const YAML::Node& node, io::StoreSchema& schema) const {
+    known_keys(node, {"name", "unit", "shift", "scale", "low", "high"});
+    if (!node["name"]) fail(node, "`target` needs `name`");
+    if (outputs_ != 1)
+      fail(node, str("`target` is one value a pixel, the network has ", outputs_, " outputs"));
+    const auto number = [&](const char* key, double fallback) {
+      return node[key] ? as<double>(node[key], key) : fallback;
+    };
+    const TargetScale scale{number("shift", 0), number("scale", 1)};
+    if (scale.scale == 0) fail(node["scale"], "`scale` cannot be 0");
+    const double low = number("low", scale.shift - 2 * scale.scale),
+                 high = number("high", scale.shift + 2 * scale.scale);
+    if (!(low < high)) fail(node, "`low` is to be below `high`");
+    schema.target = {.name = as<std::string>(node["name"], "name"),
+                     .unit = node["unit"] ? as<std::string>(node["unit"], "unit") : "",
+                     .min = low,
+                     .max = high,
+                     .mean = (low + high) / 2,
+                     .stddev = (high - low) / 4};
+    schema.classes = {io::output_of(*schema.target)};
+    return scale;
   }
 
   void read_classes(const YAML::Node& classes, io::StoreSchema& schema) const {

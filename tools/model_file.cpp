@@ -1,6 +1,7 @@
 #include "tools/model_file.h"
 
 #include "tools/model_description.h"
+#include "tools/store_tables.h"
 
 #include <algorithm>
 
@@ -15,6 +16,29 @@ std::vector<std::string> band_names(const std::vector<io::SceneBand>& bands) {
   std::vector<std::string> names;
   for (const io::SceneBand& b : bands) names.push_back(b.name);
   return names;
+}
+
+// "canopy height in m"
+std::string named(const io::Target& t) { return t.name + (t.unit.empty() ? "" : " in " + t.unit); }
+
+std::string target_text(const io::Target& t, const TargetScale& scale) {
+  nlohmann::ordered_json text = to_json(t);
+  text["shift"] = scale.shift;
+  text["scale"] = scale.scale;
+  return text.dump();
+}
+
+std::optional<ModelTarget> stored_target(const std::string& text) {
+  if (text.empty()) return {};
+  const json t = json::parse(text);
+  return ModelTarget{{.name = t["name"],
+                      .unit = t["unit"],
+                      .count = t["count"],
+                      .min = t["min"],
+                      .max = t["max"],
+                      .mean = t["mean"],
+                      .stddev = t["stddev"]},
+                     {t["shift"], t["scale"]}};
 }
 
 std::vector<io::ClassInfo> stored_classes(const std::string& text, int64_t count) {
@@ -55,16 +79,25 @@ io::Normalisation stored_normalisation(const std::string& text, const Config& co
 
 }  // namespace
 
-Metadata describe_data(const io::StoreSchema& schema, const io::Normalisation& normalisation) {
+TargetScale target_scale(const Config& config, const io::StoreSchema& schema) {
+  if (!schema.target || config.normalisation.target == Config::TargetScaling::none) return {};
+  const io::Target& t = *schema.target;
+  return {t.mean, t.stddev > 0 ? t.stddev : 1};
+}
+
+Metadata describe_data(const io::StoreSchema& schema, const io::Normalisation& normalisation,
+                       const TargetScale& scale) {
   json classes = json::array();
   for (const io::ClassInfo& c : schema.classes) {
     classes.push_back({{"value", c.value}, {"name", c.name}, {"color", c.color}});
   }
-  return {{"bands", json(band_names(schema.bands)).dump()},
-          {"resampling", io::name_of(schema.resampling)},
-          {"resolution", std::to_string(schema.resolution)},
-          {"classes", classes.dump()},
-          {"normalisation", normalisation.to_json()}};
+  Metadata metadata{{"bands", json(band_names(schema.bands)).dump()},
+                    {"resampling", io::name_of(schema.resampling)},
+                    {"resolution", std::to_string(schema.resolution)},
+                    {"classes", classes.dump()},
+                    {"normalisation", normalisation.to_json()}};
+  if (schema.target) metadata["target"] = target_text(*schema.target, scale);
+  return metadata;
 }
 
 ModelFile open_model(const std::filesystem::path& path,
@@ -92,6 +125,7 @@ ModelFile open_model(const std::filesystem::path& path,
   model.batches = checkpoint.batches();
   try {
     model.classes = stored_classes(get("classes"), std::max<int64_t>(model.unet.classes, 2));
+    model.target = stored_target(get("target"));
     if (const std::string bands = get("bands"); !bands.empty()) {
       model.scene.bands = json::parse(bands).get<std::vector<std::string>>();
       model.scene.resampling = io::parse_resampling(get("resampling"));
@@ -110,6 +144,17 @@ void check_store(const ModelFile& model, const io::StoreSchema& schema, const st
   if (!model.scene.bands.empty() && bands != model.scene.bands) {
     throw UserError(str(path, ": has the bands ", json(bands).dump(), ", the model wants ",
                         json(model.scene.bands).dump(), "; tile again with --bands"));
+  }
+  if (schema.target.has_value() != model.target.has_value()) {
+    const auto kind = [](bool targets) { return targets ? "targets" : "classes"; };
+    throw UserError(str(path, ": is a store of ", kind(schema.target.has_value()),
+                        ", the model was trained on ", kind(model.target.has_value()),
+                        "; tile again with ", model.target ? "--target" : "--classes"));
+  }
+  if (model.target && (schema.target->name != model.target->data.name ||
+                       schema.target->unit != model.target->data.unit)) {
+    throw UserError(str(path, ": holds ", named(*schema.target), ", the model predicts ",
+                        named(model.target->data), "; tile again with --target"));
   }
   std::vector<std::string> have, want;
   for (const io::ClassInfo& c : schema.classes) have.push_back(c.name);

@@ -7,19 +7,29 @@
 #include "io/normalise.h"
 #include "io/patch_store.h"
 #include "unet/checkpoint.h"
+#include "unet/targets.h"
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace unetd {
 
+// What a network predicts that was trained on targets, and the scale in which it does so.
+struct ModelTarget {
+  io::Target data;
+  TargetScale scale;
+};
+
 struct ModelFile {
   Config config;
   UNetConfig unet;
   Params params;
-  io::SceneOptions scene;              // how scenes were read for it: bands and resolution
-  std::vector<io::ClassInfo> classes;  // two where a single output tells two classes apart
+  io::SceneOptions scene;  // how scenes were read for it: bands and resolution
+  // Two where a single output tells two classes apart; one where that is a value.
+  std::vector<io::ClassInfo> classes;
+  std::optional<ModelTarget> target;  // of a network that predicts values
   io::Normalisation normalisation;
   Metadata metadata;
   int64_t batches = 0;  // that its batch norms have seen
@@ -32,10 +42,15 @@ struct ModelFile {
 ModelFile open_model(const std::filesystem::path& path,
                      const std::function<Config(const Config& stored)>& configure);
 
-// Bands, classes and normalisation as checkpoint metadata, and the parts of it read back.
-Metadata describe_data(const io::StoreSchema& schema, const io::Normalisation& normalisation);
+// Bands, classes or target, and normalisation as checkpoint metadata.
+Metadata describe_data(const io::StoreSchema& schema, const io::Normalisation& normalisation,
+                       const TargetScale& scale = {});
 
-// Throws UserError when a store's bands or classes are not those that the model was trained on.
+// The scale in which a network learns a store's targets, by normalisation.target.
+TargetScale target_scale(const Config& config, const io::StoreSchema& schema);
+
+// Throws UserError when a store's bands, classes or target are not those that the model was trained
+// on.
 void check_store(const ModelFile& model, const io::StoreSchema& schema, const std::string& path);
 
 }  // namespace unetd

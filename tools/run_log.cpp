@@ -1,7 +1,6 @@
 #include "tools/run_log.h"
 
 #include "engine/base/file.h"
-#include "tools/scores_json.h"
 
 #include <sstream>
 #include <utility>
@@ -74,11 +73,11 @@ void RunLog::train(int64_t step, const StepResult& r) {
           {"grad_norm", r.grad_norm}});
 }
 
-void RunLog::valid(int64_t step, const Losses& losses, const Tallies& tallies) {
+void RunLog::valid(int64_t step, const Losses& losses, const Counts& counts) {
   nlohmann::ordered_json line{{"step", step}};
   if (losses.train) line["train_loss"] = *losses.train;
   line["valid_loss"] = losses.valid;
-  line["valid"] = to_json(tallies, classes_);
+  line["valid"] = to_json(counts, classes_);
   append(line);
 }
 

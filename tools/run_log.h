@@ -5,7 +5,7 @@
 
 #include "io/labels.h"
 #include "tools/event_file.h"
-#include "unet/metrics.h"
+#include "tools/scores_json.h"
 #include "unet/trainer.h"
 
 #include <filesystem>
@@ -34,7 +34,7 @@ class RunLog {
     std::optional<double> train;
     double valid = 0;
   };
-  void valid(int64_t step, const Losses& losses, const Tallies& tallies);
+  void valid(int64_t step, const Losses& losses, const Counts& counts);
 
   // The text of metrics.jsonl.
   std::string text() const;

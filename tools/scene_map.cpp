@@ -21,12 +21,13 @@ io::Scene open_scene(const std::filesystem::path& path, const ModelFile& model) 
 namespace {
 
 // Winograd convolutions round by the place of a pixel in their 4x4 cells, so their logits differ by
-// 1e-6 of the largest from tile size to tile size. That moves no class; but who asks for logits
-// asks for numbers, and direct convolutions give the same ones for every tile size (unless
+// 1e-6 of the largest from tile size to tile size. That moves no class; but who asks for logits or
+// values asks for numbers, and direct convolutions give the same ones for every tile size (unless
 // runtime.tune has tiles of different sizes use different ones).
-SessionOptions options_of(const Config& config, bool logits) {
+SessionOptions options_of(const Config& config, Outputs outputs) {
   SessionOptions options = session_options(config);
-  const bool direct = logits && config.runtime.kernels.empty();
+  const bool numbers = outputs == Outputs::logits || outputs == Outputs::values;
+  const bool direct = numbers && config.runtime.kernels.empty();
   if (direct) options.kernels = KernelChoice("conv2d=-onednn_winograd");
   return options;
 }
@@ -37,6 +38,13 @@ struct Tiles {
   Predictor& predictor;
   std::vector<BandConstants> bands;
   Outputs outputs;
+  TargetScale scale;  // of values
+
+  // What leaves: values in their unit.
+  Tensor told(Tensor values) const {
+    if (outputs == Outputs::values) bring_to_unit(values.span<float>(), scale);
+    return values;
+  }
 };
 
 class ExactSource final : public io::MapSource {
@@ -50,7 +58,9 @@ class ExactSource final : public io::MapSource {
     const int64_t margin = tiles_.predictor.model().margin();
     window_ = {read.x + margin, read.y + margin, values_.shape().w, values_.shape().h};
   }
-  Tensor take(const io::Window& part) override { return io::crop(values_, window_, part); }
+  Tensor take(const io::Window& part) override {
+    return tiles_.told(io::crop(values_, window_, part));
+  }
 
  private:
   Tiles tiles_;
@@ -69,14 +79,14 @@ class BlendSource final : public io::MapSource {
     band_.reach(row.write_end);
     // Classes are those of the blended probabilities.
     const Outputs summed =
-        tiles_.outputs == Outputs::logits ? Outputs::logits : Outputs::probabilities;
+        tiles_.outputs == Outputs::classes ? Outputs::probabilities : tiles_.outputs;
     tiles_.predictor.blend({raw, valid, tiles_.bands}, summed, views_, band_,
                            {row.write_begin, column.write_begin, row.weights, column.weights});
   }
   Tensor take(const io::Window& part) override {
     const int64_t end = part.y + part.height;
     return tiles_.outputs == Outputs::classes ? band_.take_classes(part.y, end)
-                                              : band_.take(part.y, end);
+                                              : tiles_.told(band_.take(part.y, end));
   }
 
  private:
@@ -91,13 +101,12 @@ SceneMapper::SceneMapper(const ModelFile& model, Outputs outputs)
     : model_(model),
       outputs_(outputs),
       views_(views_of(model.config.inference.tta)),
-      predictor_(model.params, model.unet, options_of(model.config, outputs == Outputs::logits),
-                 model.independent()) {
+      predictor_(model.params, model.unet, options_of(model.config, outputs), model.independent()) {
   const bool exact = model.config.inference.stitch == Config::Stitch::exact;
   if (views_ > 1 && (exact || outputs == Outputs::logits)) {
     throw UsageError(
-        "--tta averages probabilities of turned tiles, which an exact map has none "
-        "of; use it with --stitch blend and --emit classes or probabilities");
+        "--tta averages probabilities or values of turned tiles, which an exact map has none of; "
+        "use it with --stitch blend and --emit classes, probabilities or values");
   }
 }
 
@@ -139,7 +148,7 @@ void SceneMapper::map(const io::Scene& scene, const io::MapSink& sink,
                       const io::Progress& progress) {
   const io::TilePlan tiling = plan(scene.grid());
   Tiles tiles{tiling, predictor_, model_.normalisation.for_scene(scene.bands()).constants(),
-              outputs_};
+              outputs_, model_.target ? model_.target->scale : TargetScale{}};
   if (tiling.blended()) {
     BlendSource source(std::move(tiles), views_, band(tiling));
     io::stitch(scene, tiling, source, sink, progress);

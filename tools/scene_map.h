@@ -24,8 +24,8 @@ class SceneMapper {
   // UsageError for combinations that have no meaning.
   SceneMapper(const ModelFile& model, Outputs outputs);
 
-  // Feeds the sink part by part with f32 {1, h, w, outputs}, or classes u8 {1, h, w, 1}; pixels
-  // without data are left out.
+  // Feeds the sink part by part with f32 {1, h, w, outputs}, values in their unit, or with classes
+  // u8 {1, h, w, 1}; pixels without data are left out.
   void map(const io::Scene& scene, const io::MapSink& sink, const io::Progress& progress);
 
  private:

@@ -43,9 +43,8 @@ nlohmann::ordered_json calibration_json(const ProbabilityTally& tally) {
   return {{"error", number(calibration_error(tally))}, {"bins", bins}};
 }
 
-}  // namespace
-
-nlohmann::ordered_json to_json(const Tallies& tallies, const std::vector<io::ClassInfo>& classes) {
+nlohmann::ordered_json class_scores_json(const Tallies& tallies,
+                                         const std::vector<io::ClassInfo>& classes) {
   const Confusion& confusion = tallies.confusion;
   const Scores s = scores(confusion);
   nlohmann::ordered_json out{
@@ -66,7 +65,19 @@ nlohmann::ordered_json to_json(const Tallies& tallies, const std::vector<io::Cla
   return out;
 }
 
-std::string to_table(const Scores& s, const std::vector<io::ClassInfo>& classes) {
+nlohmann::ordered_json value_scores_json(const ErrorTally::Scores& s, const std::string& target) {
+  return {{"target", target},
+          {"pixels", s.pixels},
+          {"rmse", number(s.rmse)},
+          {"mae", number(s.mae)},
+          {"bias", number(s.bias)},
+          {"r2", number(s.r2)},
+          {"mass_error", number(s.mass_error)},
+          {"target_mean", number(s.target_mean)},
+          {"target_deviation", number(s.target_deviation)}};
+}
+
+std::string class_table(const Scores& s, const std::vector<io::ClassInfo>& classes) {
   size_t width = 5;
   for (const io::ClassInfo& c : classes) width = std::max(width, c.name.size());
   std::ostringstream out;
@@ -88,6 +99,43 @@ std::string to_table(const Scores& s, const std::vector<io::ClassInfo>& classes)
   row("mean", {s.mean_iou, s.mean_dice, s.mean_precision, s.mean_recall, s.accuracy});
   out << '\n';
   return out.str();
+}
+
+// Values are in any unit: significant digits, not decimal places.
+std::string value_table(const ErrorTally::Scores& s, const std::string& target) {
+  const size_t width = std::max<size_t>(target.size(), 5);
+  std::ostringstream out;
+  out << std::string(width, ' ')
+      << "       RMSE        MAE       bias         R2 mass error       mean  deviation     "
+         "pixels\n"
+      << std::left << std::setw(static_cast<int>(width)) << target << std::right
+      << std::setprecision(4);
+  for (const double v :
+       {s.rmse, s.mae, s.bias, s.r2, s.mass_error, s.target_mean, s.target_deviation}) {
+    out << std::setw(11);
+    std::isnan(v) ? out << "-" : out << v;
+  }
+  out << std::setw(11) << s.pixels << '\n';
+  return out.str();
+}
+
+}  // namespace
+
+nlohmann::ordered_json to_json(const Counts& counts, const std::vector<io::ClassInfo>& classes) {
+  if (const auto* errors = std::get_if<ErrorTally>(&counts))
+    return value_scores_json(errors->scores(), classes.at(0).name);
+  return class_scores_json(std::get<Tallies>(counts), classes);
+}
+
+std::string to_table(const Counts& counts, const std::vector<io::ClassInfo>& classes) {
+  if (const auto* errors = std::get_if<ErrorTally>(&counts))
+    return value_table(errors->scores(), classes.at(0).name);
+  return class_table(scores(std::get<Tallies>(counts).confusion), classes);
+}
+
+std::pair<std::string, double> headline(const Counts& counts) {
+  if (const auto* errors = std::get_if<ErrorTally>(&counts)) return {"RMSE", errors->scores().rmse};
+  return {"mean IoU", scores(std::get<Tallies>(counts).confusion).mean_iou};
 }
 
 }  // namespace unetd

@@ -37,9 +37,10 @@ cli::Spec spec() {
                  .required = true},
                 {.name = "--outputs",
                  .value = "NAME",
-                 .help = "of an ONNX file; Deepness wants probabilities",
-                 .fallback = "logits",
-                 .choices = {"logits", "probabilities"}},
+                 .help = "of an ONNX file: logits, probabilities, which Deepness wants, or the "
+                         "values of a model that was trained on targets; by default values of "
+                         "such, logits of others",
+                 .choices = {"logits", "probabilities", "values"}},
                 {.name = "--tile",
                  .value = "N",
                  .help = "height and width of an ONNX file's images; 0: any",
@@ -55,6 +56,19 @@ cli::Spec spec() {
 void check_target(const std::filesystem::path& out, bool overwrite) {
   if (!overwrite && std::filesystem::exists(out))
     throw UserError(str(out.string(), " exists; choose another name or allow --overwrite"));
+}
+
+OnnxOptions::Output onnx_output(const Args& args, const ModelFile& model) {
+  using Output = OnnxOptions::Output;
+  const std::string wanted = args.has("--outputs") ? args.text("--outputs")
+                             : model.target        ? "values"
+                                                   : "logits";
+  if (wanted == "logits") return Output::logits;
+  if ((wanted == "values") != model.target.has_value())
+    throw UsageError(str("--outputs ", wanted, ": the model ",
+                         model.target ? "predicts values" : "tells classes apart"));
+  if (wanted == "values") return Output::values;
+  return model.independent() ? Output::sigmoid : Output::softmax;
 }
 
 OnnxOptions onnx_options(const Args& args, const ModelFile& model) {
@@ -73,10 +87,8 @@ OnnxOptions onnx_options(const Args& args, const ModelFile& model) {
                          net.input_side(std::max<int64_t>(options.size - 2 * net.margin(), 1)),
                          " pixels a side"));
   }
-  if (args.text("--outputs") == "probabilities") {
-    options.output =
-        model.independent() ? OnnxOptions::Output::sigmoid : OnnxOptions::Output::softmax;
-  }
+  options.output = onnx_output(args, model);
+  if (model.target) options.scale = model.target->scale;
   options.metadata =
       deepness_metadata(model, options.size > 0 ? options.size : model.config.inference.tile);
   return options;
@@ -111,7 +123,7 @@ void convert(const Args& args) {
   }
   Metadata metadata;  // of the network, not of its training
   for (const char* key :
-       {"bands", "resampling", "resolution", "classes", "normalisation", "config"}) {
+       {"bands", "resampling", "resolution", "classes", "target", "normalisation", "config"}) {
     const auto found = model.metadata.find(key);
     if (found != model.metadata.end()) metadata.insert(*found);
   }

@@ -4,6 +4,7 @@
 #include "io/label_sources.h"
 #include "io/loader.h"
 #include "io/picture.h"
+#include "io/targets.h"
 #include "kernels/register.h"
 #include "tools/class_file.h"
 #include "tools/cli.h"
@@ -13,7 +14,10 @@
 #include "tools/scores_json.h"
 #include "unet/runtime.h"
 
+#include <cmath>
+#include <functional>
 #include <iostream>
+#include <memory>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -33,7 +37,9 @@ cli::Spec spec() {
           "recall and accuracy of each class and their means. Pixels labelled 255 are left out. Of "
           "a "
           "store the classes are also scored each by itself, where their probability exceeds "
-          "metrics.threshold, and the probabilities against how often they hold (calibration).",
+          "metrics.threshold, and the probabilities against how often they hold (calibration).\n\n"
+          "Of a model that was trained on targets the values are scored, in their unit: RMSE, MAE, "
+          "bias, R2, and by how much the totals of patches (or tiles of a scene) are off.",
       .flags = {{.name = "--model", .value = "FILE", .help = "checkpoint", .required = true},
                 {.name = "--data", .value = "STORE", .help = "patch store"},
                 {.name = "--split",
@@ -44,14 +50,16 @@ cli::Spec spec() {
                 {.name = "--scene", .value = "SCENE", .help = "a scene instead of a store"},
                 {.name = "--labels",
                  .value = "LABELS",
-                 .help = "of the scene: a raster on its grid, vectors, SCL or rules"},
+                 .help = "of the scene: a raster on its grid, vectors, SCL or rules; or a raster "
+                         "of targets"},
                 {.name = "--classes",
                  .value = "FILE.yml",
                  .help = "what the labels mean where it is not what the model was trained with, or "
                          "where they are no raster (docs/labels.md)"},
                 {.name = "--difference",
                  .value = "TIF",
-                 .help = "write where a scene's map and labels agree (0) and differ (1)"},
+                 .help = "write where a scene's map and labels agree (0) and differ (1), or the "
+                         "errors of values"},
                 {.name = "--report",
                  .value = "HTML",
                  .help =
@@ -70,17 +78,42 @@ cli::Spec spec() {
   return spec;
 }
 
+// Classes or values of patches, over the turns that the model's settings ask for.
+class PatchModel {
+ public:
+  explicit PatchModel(const ModelFile& model)
+      : model_(model),
+        constants_(model.normalisation.constants()),
+        views_(views_of(model.config.inference.tta)),
+        predictor_(model.params, model.unet, session_options(model.config), model.independent()) {}
+
+  Tensor predict(const Tensor& image, const Tensor& valid) {
+    const Images images(image, valid, constants_);
+    if (!model_.target) return predictor_.classes(images, views_);
+    Tensor values = predictor_.values(images, views_);
+    bring_to_unit(values.span<float>(), model_.target->scale);
+    return values;
+  }
+  // Counts the classes of a batch.
+  void count(const io::Batch& batch, const ScoreCounter& counter) {
+    predictor_.count({batch.image, batch.valid, constants_}, batch.label, views_, counter);
+  }
+
+ private:
+  const ModelFile& model_;
+  std::vector<BandConstants> constants_;
+  int views_;
+  Predictor predictor_;
+};
+
 // The page of --report for a split of a store: another pass over its patches, for the differences.
 void write_page(const Args& args, const ModelFile& model, const io::PatchStore& store,
-                Predictor& predictor, const Tallies& tallies) {
-  const int views = views_of(model.config.inference.tta);
+                PatchModel& patches, const Counts& counts) {
   const io::Split split = io::parse_split(args.text("--split"));
-  const auto result = to_json(tallies, model.classes);
-  const std::vector<BandConstants> constants = model.normalisation.constants();
-  const auto predict = [&](const io::Raster& p) {
-    return predictor.classes({p.image, p.valid, constants}, views);
-  };
+  const auto result = to_json(counts, model.classes);
+  const auto predict = [&](const io::Raster& p) { return patches.predict(p.image, p.valid); };
   cli::Progress progress("comparing", std::ssize(store.indices(split)), "patches");
+  const io::StoreSchema& schema = store.schema();
   report::write_report(
       args.path("--report"),
       {.model = args.text("--model"),
@@ -88,44 +121,50 @@ void write_page(const Args& args, const ModelFile& model, const io::PatchStore& 
        .scores = result,
        .config = to_yaml(model.config),
        .classes = model.classes,
-       .store = &store.schema(),
+       .target = schema.target ? &*schema.target : nullptr,
+       .store = &schema,
        .differences = report::scene_differences(store, split, predict,
                                                 [&](int64_t done) { progress.update(done); }),
        .samples = report::draw_samples(store, report::choose_patches(store, split), predict)});
 }
 
-Tallies score_store(const Args& args, const ModelFile& model) {
+// The values of each patch that a batch holds.
+void add_errors(const io::Batch& batch, const Tensor& values, ErrorTally& tally) {
+  const auto truth = batch.label.span<float>(), found = values.span<float>();
+  const size_t pixels = truth.size() / static_cast<size_t>(batch.label.shape().n);
+  for (size_t i = 0; i < static_cast<size_t>(batch.filled); ++i)
+    tally.add(image_errors(found.subspan(i * pixels, pixels), truth.subspan(i * pixels, pixels)));
+}
+
+Counts score_store(const Args& args, const ModelFile& model) {
   const io::PatchStore store = io::PatchStore::open(args.path("--data"));
   check_store(model, store.schema(), args.text("--data"));
   io::LoaderOptions options = io::LoaderOptions::evaluation(model.config.training.batch);
   io::Loader loader(store, io::parse_split(args.text("--split")), options);
-  const std::vector<BandConstants> constants = model.normalisation.constants();
-  Predictor predictor(model.params, model.unet, session_options(model.config), model.independent());
+  PatchModel patches(model);
   ScoreCounter counter(open_device(model.config.runtime.device), model.unet.classes,
                        model.config.metrics.threshold);
+  ErrorTally errors;
   {
     cli::Progress progress("scoring", loader.batches_per_epoch(), "batches");
     for (int64_t i = 0; i < loader.batches_per_epoch(); ++i) {
       const io::Batch batch = loader.next();
-      predictor.count({batch.image, batch.valid, constants}, batch.label,
-                      views_of(model.config.inference.tta), counter);
+      if (model.target) {
+        add_errors(batch, patches.predict(batch.image, batch.valid), errors);
+      } else {
+        patches.count(batch, counter);
+      }
       progress.update(i + 1);
     }
   }
-  Tallies tallies = counter.take();
-  if (args.has("--report")) write_page(args, model, store, predictor, tallies);
-  return tallies;
+  const Counts counts = model.target ? Counts(errors) : Counts(counter.take());
+  if (args.has("--report")) write_page(args, model, store, patches, counts);
+  return counts;
 }
 
 // Copies the part of the label raster that a window covers.
-std::vector<uint8_t> labels_in(const Tensor& labels, const io::Window& w) {
-  std::vector<uint8_t> part;
-  for (int64_t y = w.y; y < w.y + w.height; ++y) {
-    const auto row = labels.span<uint8_t>().subspan(static_cast<size_t>(y * labels.shape().w + w.x),
-                                                    static_cast<size_t>(w.width));
-    part.insert(part.end(), row.begin(), row.end());
-  }
-  return part;
+Tensor labels_in(const Tensor& labels, const io::Window& w) {
+  return io::crop(labels, {0, 0, labels.shape().w, labels.shape().h}, w);
 }
 
 io::ClassMap class_map(const Args& args, const ModelFile& model) {
@@ -145,53 +184,128 @@ io::ClassMap class_map(const Args& args, const ModelFile& model) {
   return map;
 }
 
-Tallies score_scene(const Args& args, const ModelFile& model) {
-  const io::Scene scene = open_scene(args.path("--scene"), model);
-  const Tensor labels = io::make_labels(args.path("--labels"), args.path("--scene"), model.scene,
-                                        scene.grid(), class_map(args, model));
-  std::optional<io::MapWriter> difference;
-  if (args.has("--difference")) {
-    io::MapOptions options;
-    options.classes = {{"agree", io::difference_colors[0]}, {"differ", io::difference_colors[1]}};
-    options.overwrite = args.overwrite();
-    difference.emplace(args.path("--difference"), scene.grid(), options);
+// What is true of a scene, window by window: classes u8 or targets f32.
+std::function<Tensor(const io::Window&)> truth_of(const Args& args, const ModelFile& model,
+                                                  const io::Scene& scene) {
+  if (model.target) {
+    if (args.has("--classes")) throw UsageError("--classes: the model predicts values");
+    auto raster = std::make_shared<io::TargetRaster>(
+        io::TargetRaster::open(args.path("--labels"), scene.grid(),
+                               {model.target->data.name, model.target->data.unit, {}}));
+    return [raster](const io::Window& window) { return raster->read(window); };
   }
-  Confusion confusion(static_cast<int64_t>(model.classes.size()));
+  auto labels =
+      std::make_shared<Tensor>(io::make_labels(args.path("--labels"), args.path("--scene"),
+                                               model.scene, scene.grid(), class_map(args, model)));
+  return [labels](const io::Window& window) { return labels_in(*labels, window); };
+}
+
+// A map of differences as a file.
+io::MapWriter difference_writer(const Args& args, const ModelFile& model, const io::Grid& grid) {
+  io::MapOptions options;
+  options.overwrite = args.overwrite();
+  if (model.target) {
+    options.emit = io::Emit::values;
+    options.classes = {{"error of " + model.target->data.name, {}}};
+    options.unit = model.target->data.unit;
+    options.outputs = 1;
+  } else {
+    options.classes = {{"agree", io::difference_colors[0]}, {"differ", io::difference_colors[1]}};
+  }
+  return {args.path("--difference"), grid, options};
+}
+
+// Differences as that file holds them, and where there are any.
+struct DifferencePart {
+  DifferencePart(const std::vector<float>& differences, const Shape& shape, bool of_values)
+      : map(shape, of_values ? DType::f32 : DType::u8), known(shape, DType::u8) {
+    for (size_t i = 0; i < differences.size(); ++i) {
+      const bool is_known = !std::isnan(differences[i]);
+      known.span<uint8_t>()[i] = is_known ? 1 : 0;
+      if (of_values) {
+        map.span<float>()[i] = differences[i];
+      } else if (is_known) {
+        map.span<uint8_t>()[i] = static_cast<uint8_t>(differences[i]);
+      }
+    }
+  }
+  Tensor map, known;
+};
+
+// The truth of pixels without data is not known either.
+void forget_invalid(Tensor& truth, const Tensor& valid) {
+  const auto has_data = valid.span<uint8_t>();
+  for (size_t i = 0; i < has_data.size(); ++i) {
+    if (has_data[i] != 0) continue;
+    if (truth.dtype() == DType::f32) {
+      truth.span<float>()[i] = no_target;
+    } else {
+      truth.span<uint8_t>()[i] = io::ignore_label;
+    }
+  }
+}
+
+// Counts a scene part by part; of values each part is an image of its own, in the scale of a
+// network that gives them in their unit.
+class SceneScore {
+ public:
+  explicit SceneScore(const ModelFile& model)
+      : classes_(static_cast<int64_t>(model.classes.size())) {}
+
+  void add(const Tensor& truth, const Tensor& found) {
+    if (truth.dtype() == DType::f32) {
+      errors_.add(image_errors(found.span<float>(), truth.span<float>()));
+      of_values_ = true;
+    } else {
+      classes_.add(truth.span<uint8_t>(), found.span<uint8_t>());
+    }
+  }
+  Counts counts() const { return of_values_ ? Counts(errors_) : Counts(Tallies{classes_, {}}); }
+
+ private:
+  Confusion classes_;
+  ErrorTally errors_;
+  bool of_values_ = false;
+};
+
+Counts score_scene(const Args& args, const ModelFile& model) {
+  const io::Scene scene = open_scene(args.path("--scene"), model);
+  const auto truth_in = truth_of(args, model, scene);
+  std::optional<io::MapWriter> difference;
+  if (args.has("--difference")) difference.emplace(difference_writer(args, model, scene.grid()));
+  SceneScore score(model);
   report::DifferenceMap overview(scene.grid().whole());
-  SceneMapper mapper(model, Outputs::classes);
+  SceneMapper mapper(model, model.target ? Outputs::values : Outputs::classes);
   std::optional<cli::Progress> progress;
   mapper.map(
       scene,
       [&](const io::Window& window, const Tensor& found, const Tensor& valid) {
-        const auto predicted = found.span<uint8_t>();
-        std::vector<uint8_t> truth = labels_in(labels, window);
-        Tensor scored = valid.clone(), map(valid.shape(), DType::u8);
-        for (size_t i = 0; i < truth.size(); ++i) {
-          if (valid.span<uint8_t>()[i] == 0) truth[i] = io::ignore_label;
-          if (truth[i] == io::ignore_label) scored.span<uint8_t>()[i] = 0;
-          map.span<uint8_t>()[i] = truth[i] == predicted[i] ? 0 : 1;
-        }
-        confusion.add(truth, predicted);
-        if (args.has("--report")) overview.add(window, truth, predicted);
-        if (difference) difference->write(window, map, scored);
+        Tensor truth = truth_in(window);
+        forget_invalid(truth, valid);
+        score.add(truth, found);
+        const std::vector<float> differences = report::differences(truth, found);
+        overview.add(window, differences);
+        if (!difference) return;
+        const DifferencePart part(differences, valid.shape(), model.target.has_value());
+        difference->write(window, part.map, part.known);
       },
       [&](int64_t done, int64_t total) {
         if (!progress) progress.emplace("scoring", total, "tiles");
         progress->update(done);
       });
   if (difference) difference->finish();
-  Tallies tallies{std::move(confusion), {}};
   if (args.has("--report")) {
-    const auto result = to_json(tallies, model.classes);
+    const auto result = to_json(score.counts(), model.classes);
     report::write_report(args.path("--report"),
                          {.model = args.text("--model"),
                           .data = args.text("--scene") + ", labels " + args.text("--labels"),
                           .scores = result,
                           .config = to_yaml(model.config),
                           .classes = model.classes,
+                          .target = model.target ? &model.target->data : nullptr,
                           .differences = {{args.path("--scene").filename().string(), overview}}});
   }
-  return tallies;
+  return score.counts();
 }
 
 void eval(const Args& args) {
@@ -210,11 +324,11 @@ void eval(const Args& args) {
   if (model.config.runtime.threads > 0) {
     set_thread_count(static_cast<int>(model.config.runtime.threads));
   }
-  const Tallies tallies = store ? score_store(args, model) : score_scene(args, model);
+  const Counts counts = store ? score_store(args, model) : score_scene(args, model);
   if (args.json()) {
-    std::cout << to_json(tallies, model.classes).dump(1) << '\n';
+    std::cout << to_json(counts, model.classes).dump(1) << '\n';
   } else {
-    std::cout << to_table(scores(tallies.confusion), model.classes);
+    std::cout << to_table(counts, model.classes);
   }
 }
 

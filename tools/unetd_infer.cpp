@@ -5,6 +5,7 @@
 #include "io/gdal_quicklook.h"
 #include "kernels/register.h"
 #include "tools/cli.h"
+#include "tools/report/values.h"
 #include "tools/scene_flags.h"
 #include "tools/scene_map.h"
 
@@ -23,8 +24,8 @@ cli::Spec spec() {
       .summary = "turn scenes into stitched maps",
       .description =
           "Writes a cloud-optimised GeoTIFF on the scene's grid: class indices with colours and "
-          "names, class probabilities, or logits. Pixels without data in the scene are nodata in "
-          "the map.\n\n"
+          "names, class probabilities, logits, or, of a model that was trained on targets, values "
+          "in their unit. Pixels without data in the scene are nodata in the map.\n\n"
           "--stitch exact gives the very map that one pass over the whole scene would give, for "
           "any tile size: tiles read as much of their surroundings as the network can see. "
           "--stitch blend averages overlapping tiles under a window.\n\n"
@@ -83,6 +84,10 @@ io::MapOptions map_options(const Args& args, const ModelFile& model) {
     case Config::Emit::logits:
       options.emit = io::Emit::logits;
       break;
+    case Config::Emit::values:
+      options.emit = io::Emit::values;
+      options.unit = model.target->data.unit;
+      break;
   }
   for (const io::ClassInfo& c : model.classes) {
     options.classes.push_back({c.name, io::rgb(c.color)});
@@ -94,9 +99,25 @@ io::MapOptions map_options(const Args& args, const ModelFile& model) {
 }
 
 Outputs outputs_of(Config::Emit emit) {
-  return emit == Config::Emit::classes  ? Outputs::classes
-         : emit == Config::Emit::logits ? Outputs::logits
-                                        : Outputs::probabilities;
+  constexpr Outputs outputs[] = {Outputs::classes, Outputs::probabilities, Outputs::logits,
+                                 Outputs::values};
+  return outputs[static_cast<size_t>(emit)];
+}
+
+// Classes and values are of different networks.
+void check_emit(const ModelFile& model, const std::string& path) {
+  const Config::Emit emit = model.config.inference.emit;
+  const bool values = emit == Config::Emit::values;
+  if (!model.target && values)
+    throw UsageError(path + " tells classes apart: use --emit classes, probabilities or logits");
+  if (model.target && !values && emit != Config::Emit::logits)
+    throw UsageError(str(path, " predicts ", model.target->data.name, ": use --emit values"));
+}
+
+Tensor map_picture(const std::filesystem::path& map, const ModelFile& model) {
+  if (!model.target) return io::class_picture(map, quicklook_side);
+  const report::ValueRange range = report::shown_range(model.target->data);
+  return io::value_picture(map, range.low, range.high, quicklook_side);
 }
 
 // Scene on the left, map on the right.
@@ -133,10 +154,10 @@ void infer_scene(const Args& args, const ModelFile& model, SceneMapper& mapper,
     writer.finish();
   }
   if (args.has("--quicklook")) {
-    io::write_png(args.path("--quicklook"),
-                  side_by_side(io::scene_picture(scene, {}, quicklook_side),
-                               io::class_picture(out, quicklook_side)),
-                  args.overwrite());
+    io::write_png(
+        args.path("--quicklook"),
+        side_by_side(io::scene_picture(scene, {}, quicklook_side), map_picture(out, model)),
+        args.overwrite());
   }
   if (args.has("--polygons")) io::polygonise(out, args.path("--polygons"), args.overwrite());
 }
@@ -165,9 +186,12 @@ void infer(const Args& args) {
       open_model(args.path("--model"), [&](const Config& stored) { return args.config(stored); });
   cli::apply_scene_flags(args, model.scene);
   const auto& config = model.config;
-  if (extras && config.inference.emit != Config::Emit::classes) {
-    throw UsageError("--quicklook and --polygons show classes; use --emit classes");
-  }
+  check_emit(model, args.text("--model"));
+  const Config::Emit emit = config.inference.emit;
+  if (args.has("--polygons") && emit != Config::Emit::classes)
+    throw UsageError("--polygons shows classes; use --emit classes");
+  if (args.has("--quicklook") && emit != Config::Emit::classes && emit != Config::Emit::values)
+    throw UsageError("--quicklook shows classes or values; use --emit classes or values");
   if (config.runtime.threads > 0) set_thread_count(static_cast<int>(config.runtime.threads));
   const std::vector<std::filesystem::path> maps = map_paths(args.path("--out"), scenes);
   SceneMapper mapper(model, outputs_of(config.inference.emit));

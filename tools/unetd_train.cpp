@@ -81,8 +81,30 @@ io::LoaderOptions loader_options(const Config& c) {
   return options;
 }
 
+// Pixels that have a class or a target.
+int64_t labelled_pixels(const Tensor& label) {
+  if (label.dtype() == DType::f32)
+    return std::ranges::count_if(label.span<float>(), [](float t) { return !std::isnan(t); });
+  return label.count() - std::ranges::count(label.span<uint8_t>(), io::ignore_label);
+}
+
 nlohmann::json optional_json(const std::optional<double>& value) {
   return value ? nlohmann::json(*value) : nlohmann::json(nullptr);
+}
+
+// Classes and values have losses of their own.
+void check_loss(const Config& config, const io::PatchStore& store) {
+  const bool targets = store.schema().target.has_value(), of_values = config.loss.of_values();
+  const std::string data = store.path().string();
+  if (targets && !of_values)
+    throw UsageError(data +
+                     " holds targets, not classes: set loss.type to mse, l1, mass or a sum of "
+                     "them, or take the preset elaouni");
+  if (!targets && of_values)
+    throw UsageError(str("loss.type is one of values, but ", data,
+                         " holds classes: set it to cross_entropy or bce, or tile with --target"));
+  if (of_values && config.training.best_by == Config::Judge::mean_iou)
+    throw UsageError("values have no mean IoU: set training.best_by to loss");
 }
 
 // One run: what the loop needs, and what a checkpoint says beside the trainer's state.
@@ -99,11 +121,12 @@ class Run {
         constants_(normalisation_.constants()),
         model_(unet_config(config, static_cast<int64_t>(schema_.bands.size()),
                            static_cast<int64_t>(schema_.classes.size()))),
+        target_scale_(target_scale(config, schema_)),
         training_(store, io::Split::train, loader_options(config)),
         steps_(config.training.steps > 0 ? config.training.steps
                                          : config.training.epochs * steps_per_epoch()),
         trainer_(config, model_, batch_shape(), {steps_, f32_steps()},
-                 loss_weights(config.loss, schema_, model_.classes), schema_.dtype),
+                 loss_weights(config.loss, schema_, model_.classes), schema_.dtype, target_scale_),
         log_(folder_, schema_.classes) {
     if (!store.indices(io::Split::valid).empty()) {
       io::LoaderOptions options = io::LoaderOptions::evaluation(config.training.batch);
@@ -196,15 +219,24 @@ class Run {
     constexpr int64_t profile_every = 16, warm_up = 2;
     const bool profiled = trainer_.step() % profile_every == warm_up;
     trainer_.session().set_profiling(profiled);
+    io::Batch batch = first_batch();
     for (int64_t i = 1; i < config_.training.accumulate; ++i) {
-      const io::Batch batch = next_batch();
       stages_.steps += seconds_of(
           [&] { trainer_.accumulate(images_of(batch), batch.label, [this] { look_ahead(); }); });
+      batch = next_batch();
     }
-    const io::Batch batch = next_batch();
     StepResult result;
     stages_.steps += seconds_of([&] { result = end_step(batch); });
     return result;
+  }
+  // Between two steps nothing is half done: what was reached is saved if the data cannot be read.
+  io::Batch first_batch() {
+    try {
+      return next_batch();
+    } catch (const Error&) {
+      save("last", true);
+      throw;
+    }
   }
   io::Batch next_batch() {
     if (ahead_) return *std::exchange(ahead_, std::nullopt);
@@ -249,10 +281,14 @@ class Run {
 
   std::vector<report::Sample> samples(io::Split split, const Params& params) const {
     Predictor predictor(params, model_, session_options(config_));
-    return report::draw_samples(
-        store_, report::choose_patches(store_, split), [&](const io::Raster& patch) {
-          return predictor.classes({patch.image, patch.valid, constants_}, 1);
-        });
+    return report::draw_samples(store_, report::choose_patches(store_, split),
+                                [&](const io::Raster& patch) {
+                                  const Images images(patch.image, patch.valid, constants_);
+                                  if (!schema_.target) return predictor.classes(images, 1);
+                                  Tensor values = predictor.values(images, 1);
+                                  bring_to_unit(values.span<float>(), target_scale_);
+                                  return values;
+                                });
   }
 
   int64_t steps_per_epoch() const {
@@ -302,9 +338,7 @@ class Run {
     const int64_t all = validation_->batches_per_epoch(), most = config_.training.valid_batches;
     for (int64_t i = 0; i < (most > 0 ? std::min(most, all) : all); ++i) {
       const io::Batch batch = validation_->next();
-      const auto labels = batch.label.span<uint8_t>();
-      const auto valid = static_cast<double>(
-          labels.size() - std::count(labels.begin(), labels.end(), io::ignore_label));
+      const auto valid = static_cast<double>(labelled_pixels(batch.label));
       loss += valid * trainer_.evaluate(images_of(batch), batch.label);
       pixels += valid;
     }
@@ -314,20 +348,21 @@ class Run {
   void evaluate(cli::Progress& progress, const std::string& reached) {
     double loss = 0;
     stages_.validation += seconds_of([&] { loss = score_validation(); });
-    const Tallies tallies = trainer_.take_tallies();
-    const double mean_iou = scores(tallies.confusion).mean_iou;
+    const Counts counts =
+        config_.loss.of_values() ? Counts(trainer_.take_errors()) : Counts(trainer_.take_tallies());
+    const auto [name, reading] = headline(counts);
     const std::optional<double> train_loss = std::exchange(epoch_loss_, {}).mean();
-    log_.valid(trainer_.step(), {train_loss, loss}, tallies);
-    progress.update(trainer_.step(), str(reached, ", valid mean IoU ", mean_iou));
+    log_.valid(trainer_.step(), {train_loss, loss}, counts);
+    progress.update(trainer_.step(), str(reached, ", valid ", name, " ", reading));
     const Config::Judge by = config_.training.best_by;
-    const double score = by == Config::Judge::loss ? loss : mean_iou;
+    const double score = by == Config::Judge::loss ? loss : reading;
     follow_plateau(score);
     // What is not finite is no best, here as after a resumption: a checkpoint has null for it.
     const bool improved = !best_ || !std::isfinite(*best_) || better(by, score, *best_);
     waited_ = improved ? 0 : waited_ + 1;
     const double epochs =
         static_cast<double>(trainer_.step()) / static_cast<double>(steps_per_epoch());
-    log_info(epoch_text({epochs, train_loss, loss, waited_, config_.training.patience}, tallies,
+    log_info(epoch_text({epochs, train_loss, loss, waited_, config_.training.patience}, counts,
                         schema_.classes));
     if (!improved) {
       if (config_.training.patience > 0 && waited_ >= config_.training.patience)
@@ -350,7 +385,7 @@ class Run {
   }
 
   void save(const std::string& name, bool keep_previous) {
-    Metadata metadata = describe_data(schema_, normalisation_);
+    Metadata metadata = describe_data(schema_, normalisation_, target_scale_);
     metadata["config"] = to_yaml(config_);
     const io::LoaderState state =
         ahead_ ? io::LoaderState{ahead_->epoch, ahead_->position} : training_.state();
@@ -377,6 +412,7 @@ class Run {
   io::Normalisation normalisation_;
   std::vector<BandConstants> constants_;
   UNetConfig model_;
+  TargetScale target_scale_;
   io::Loader training_;
   std::optional<io::Batch> ahead_;  // its next batch, where that was looked at already
   std::optional<io::Loader> validation_;
@@ -434,6 +470,7 @@ void train(const Args& args) {
   if (config.runtime.threads > 0) set_thread_count(static_cast<int>(config.runtime.threads));
   register_kernels();
   const io::PatchStore store = io::PatchStore::open(args.path("--data"));
+  check_loss(config, store);
   cli::interrupted();  // from here on a signal ends the loop, not the program
   Run run(args, config, store);
   std::error_code failed;

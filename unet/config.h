@@ -19,7 +19,7 @@ namespace unetd {
 struct Config {
   enum class Upsample : uint8_t { transposed, bilinear };
   enum class Names : uint8_t { milesial, aladdinpersson };
-  enum class LossType : uint8_t { cross_entropy, bce, dice, tversky };
+  enum class LossType : uint8_t { cross_entropy, bce, dice, tversky, mse, l1, mass };
   enum class OptimizerType : uint8_t { adamw, adam, sgd, rmsprop };
   enum class Schedule : uint8_t { constant, cosine, linear, step, polynomial, one_cycle, plateau };
   enum class Judge : uint8_t { mean_iou, loss };
@@ -27,7 +27,8 @@ struct Config {
   enum class Stitch : uint8_t { exact, blend };
   enum class Window : uint8_t { hann, triangular, gaussian };
   enum class Tta : uint8_t { none, flips, d4 };
-  enum class Emit : uint8_t { classes, probabilities, logits };
+  enum class Emit : uint8_t { classes, probabilities, logits, values };
+  enum class TargetScaling : uint8_t { zscore, none };
   enum class Precision : uint8_t { f32, bf16, f16 };
   enum class Weighting : uint8_t { none, inverse, inverse_sqrt, effective_number, list };
 
@@ -92,6 +93,10 @@ struct Config {
     }
     // Are the outputs sigmoids, each of its own, rather than one softmax?
     bool independent_outputs() const { return has(LossType::bce); }
+    // Is the output a value, such as a density, rather than classes?
+    bool of_values() const {
+      return has(LossType::mse) || has(LossType::l1) || has(LossType::mass);
+    }
     bool operator==(const Loss&) const = default;
   } loss;
   struct Optimizer {
@@ -127,6 +132,7 @@ struct Config {
   struct Normalise {
     NormalisationMethod method = NormalisationMethod::zscore;
     NormalisationConstants constants = NormalisationConstants::store;
+    TargetScaling target = TargetScaling::zscore;
     bool operator==(const Normalise&) const = default;
   } normalisation;
   struct Data {

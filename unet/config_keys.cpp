@@ -151,7 +151,8 @@ Key weights(const char* name, Access access, const std::vector<std::string>& wor
           }};
 }
 
-constexpr std::string_view loss_names[] = {"cross_entropy", "bce", "dice", "tversky"};
+constexpr std::string_view loss_names[] = {"cross_entropy", "bce", "dice", "tversky",
+                                           "mse",           "l1",  "mass"};
 
 // "0.5 dice" or "dice"
 bool parse_loss_term(const std::string& text, Config::LossTerm& term) {
@@ -165,8 +166,16 @@ bool parse_loss_term(const std::string& text, Config::LossTerm& term) {
          (parse_number(words.front(), term.factor) && loss_factors.contains(term.factor));
 }
 
-// "cross_entropy + 0.5 dice" -> the terms, each kind once. Cross entropy and bce exclude each
-// other: outputs are either a softmax or sigmoids.
+// Outputs are a softmax, sigmoids or values: the terms of a sum must agree on one of these.
+bool agree(const Config::Loss& loss) {
+  using Type = Config::LossType;
+  const bool overlap = loss.has(Type::dice) || loss.has(Type::tversky);
+  const bool classes = loss.has(Type::cross_entropy) || overlap, sigmoids = loss.has(Type::bce);
+  return !(loss.has(Type::cross_entropy) && sigmoids) &&
+         !(loss.of_values() && (classes || sigmoids));
+}
+
+// "cross_entropy + 0.5 dice" -> the terms, each kind once.
 bool parse_loss(const std::string& text, Config::Loss& loss) {
   loss.terms.clear();
   for (size_t begin = 0; begin <= text.size();) {
@@ -177,11 +186,13 @@ bool parse_loss(const std::string& text, Config::Loss& loss) {
     loss.terms.push_back(term);
     begin = end + 1;
   }
-  return !(loss.has(Config::LossType::cross_entropy) && loss.has(Config::LossType::bce));
+  return agree(loss);
 }
 
 Key loss_sum(const char* name, const char* help) {
-  return {{name, "sum of cross_entropy or bce, dice and tversky, such as cross_entropy + 0.5 dice",
+  return {{name,
+           "sum of cross_entropy or bce, dice and tversky, or of mse, l1 and mass, such as "
+           "cross_entropy + 0.5 dice",
            "", help},
           [](Config& c, const std::string& text) {
             Config::Loss parsed = c.loss;
@@ -301,7 +312,9 @@ std::vector<Key> optimisation_keys() {
           "loss.type",
           "softmax cross entropy, or bce, which is a sigmoid per class; dice and tversky measure "
           "the overlap with the labels in the whole batch, alone or in a sum, each term with a "
-          "factor of up to 1000 before it"),
+          "factor of up to 1000 before it. On targets instead of classes: mse and l1, mean squared "
+          "and absolute errors, and mass, the mean over images of the squared mean error, which "
+          "keeps an image's total"),
       weights("loss.class_weights", UNETD_MEMBER(loss.class_weights),
               {"none", "inverse", "inverse_sqrt", "effective_number"},
               "weight of each class in cross_entropy; inverse: one over its share of the pixels; "
@@ -409,6 +422,9 @@ std::vector<Key> data_keys() {
           {normalisation_constants.begin(), normalisation_constants.end()},
           "of dynamic_world: percentiles of the patch store, or fixed ones of Sentinel-2's level "
           "1C, the same for every scene; bands that have none are then normalised by zscore"),
+      choice("normalisation.target", UNETD_MEMBER(normalisation.target), {"zscore", "none"},
+             "how a store's targets become what the network learns; maps and scores are in the "
+             "targets' unit either way"),
       number("data.threads", UNETD_MEMBER(data.threads), Range{1, 256},
              "background threads that read and crop patches")};
 }
@@ -430,8 +446,10 @@ std::vector<Key> inference_keys() {
              "share of a tile that its neighbour covers, too, for blend"),
       choice("inference.tta", UNETD_MEMBER(inference.tta), {"none", "flips", "d4"},
              "test-time augmentation: mean over 1, 4 or 8 orientations"),
-      choice("inference.emit", UNETD_MEMBER(inference.emit), {"classes", "probabilities", "logits"},
-             "what the map holds"),
+      choice("inference.emit", UNETD_MEMBER(inference.emit),
+             {"classes", "probabilities", "logits", "values"},
+             "what the map holds; values: of a network that was trained on targets, in their "
+             "unit"),
       word("runtime.device", UNETD_MEMBER(runtime.device), "auto|cpu|cuda[:N]|simt",
            "where to compute; simt runs the CUDA kernels on the CPU, for tests"),
       number("runtime.threads", UNETD_MEMBER(runtime.threads), Range{0, 4096},

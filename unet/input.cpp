@@ -16,23 +16,22 @@ void check_symmetries(const Draws& draws, const Shape& s) {
 
 }  // namespace
 
-NetworkInput record_input(Graph& g, const Shape& s, std::optional<DType> raw, bool labelled,
-                          DType image) {
+NetworkInput record_input(Graph& g, const Shape& s, const InputTypes& types) {
   NetworkInput input;
   RawPatches& from = input.raw;
-  if (labelled) from.labels = g.input({s.n, s.h, s.w, 1}, DType::u8, "labels", Kind::dense);
-  if (!raw) {
+  if (types.labels) from.labels = g.input({s.n, s.h, s.w, 1}, *types.labels, "labels", Kind::dense);
+  if (!types.raw) {
     from.samples = g.input(s, DType::f32, "image");
     input.image = from.samples;
     input.labels = from.labels;
     return input;
   }
-  from.samples = g.input(s, *raw, "image", Kind::dense);
+  from.samples = g.input(s, *types.raw, "image", Kind::dense);
   from.valid = g.input({s.n, s.h, s.w, 1}, DType::u8, "valid", Kind::dense);
   from.bands = g.input({1, 1, s.c, constant_fields}, DType::f32, "bands", Kind::dense);
   from.draws = g.input({s.n, 1, 1, draw_fields}, DType::i32, "draws", Kind::dense);
   from.band_draws = g.input({s.n, 1, s.c, band_draw_fields}, DType::f32, "band_draws", Kind::dense);
-  const PreparedPatches prepared = prepare_patches(g, from, image);
+  const PreparedPatches prepared = prepare_patches(g, from, types.image);
   input.image = prepared.image;
   input.labels = prepared.labels;
   return input;

@@ -39,9 +39,13 @@ struct NetworkInput {
   RawPatches raw;  // of normalised images: `image` as samples, and the labels
 };
 
-// `raw`: the type of raw samples, or none; `image`: the type of what the network reads.
-NetworkInput record_input(Graph& g, const Shape& shape, std::optional<DType> raw, bool labelled,
-                          DType image);
+// Types: of raw samples, or none; of labels (u8 classes, f32 targets), or none; of what the network
+// reads.
+struct InputTypes {
+  std::optional<DType> raw, labels;
+  DType image = DType::f32;
+};
+NetworkInput record_input(Graph& g, const Shape& shape, const InputTypes& types);
 
 // Throws Error where shapes or types differ from the recorded ones, and for a symmetry that the
 // patches do not have.

@@ -38,27 +38,56 @@ Value record_term(Graph& g, Value logits, Value labels, Value weights, const Con
     case Type::dice:
     case Type::tversky:
       return record_overlap(g, logits, labels, weights, config, type, options);
+    case Type::mse:
+    case Type::l1:
+    case Type::mass:
+      break;
   }
-  throw Error("a loss of unknown type");
+  throw Error("a loss on classes of unknown type");
+}
+
+RegressionLoss::Norm norm_of(Type type) {
+  switch (type) {
+    case Type::mse:
+      return RegressionLoss::Norm::squared;
+    case Type::l1:
+      return RegressionLoss::Norm::absolute;
+    case Type::mass:
+      return RegressionLoss::Norm::mass;
+    default:
+      throw Error("a loss on values of unknown type");
+  }
 }
 
 }  // namespace
 
-Value segmentation_loss(Graph& g, Value logits, Value labels, std::span<const Value> weights,
-                        const Config::Loss& config, Value loss_scale) {
+RecordedLoss record_loss(Graph& g, Value outputs, Value labels, std::span<const Value> weights,
+                         const Config::Loss& config, Value loss_scale) {
   UNETD_CHECK(weights.empty() || weights.size() == config.terms.size(), weights.size(),
               " weights for ", config.terms.size(), " terms of a loss");
-  Value sum;
-  for (size_t i = 0; i < config.terms.size(); ++i) {
-    const LossOptions options{static_cast<float>(config.terms[i].factor), loss_scale};
-    const Value term = record_term(g, logits, labels, weights.empty() ? Value{} : weights[i],
-                                   config, config.terms[i].type, options);
-    sum = sum ? add_losses(g, sum, term) : term;
+  RecordedLoss recorded;
+  if (config.of_values()) {
+    const int64_t channels = g.info(outputs).shape.c;
+    if (channels != 1)
+      throw UsageError(str("loss.type has mse, l1 or mass, which take one output, but the network ",
+                           "has ", channels, "; set model.classes to 1"));
+    recorded.errors = error_sums(g, outputs, labels);
   }
-  return sum;
+  for (size_t i = 0; i < config.terms.size(); ++i) {
+    const Type type = config.terms[i].type;
+    const LossOptions options{static_cast<float>(config.terms[i].factor), loss_scale};
+    const Value weight = weights.empty() ? Value{} : weights[i];
+    const Value term =
+        config.of_values()
+            ? regression_loss(g, outputs, labels, recorded.errors, norm_of(type), options)
+            : record_term(g, outputs, labels, weight, config, type, options);
+    recorded.loss = recorded.loss ? add_losses(g, recorded.loss, term) : term;
+  }
+  return recorded;
 }
 
 TermWeights weights_of(const Config::Loss& config, Type type) {
+  static const Config::Weights none;
   switch (type) {
     case Type::cross_entropy:
       return {"loss.class_weights", config.class_weights};
@@ -67,6 +96,10 @@ TermWeights weights_of(const Config::Loss& config, Type type) {
     case Type::dice:
     case Type::tversky:
       return {"loss.overlap_weights", config.overlap_weights};
+    case Type::mse:
+    case Type::l1:
+    case Type::mass:
+      return {"", none};
   }
   throw Error("a loss of unknown type");
 }

@@ -111,13 +111,22 @@ class Exporter {
   }
 
   // The graph's nodes and tensors, with `logits` or what is made of them as the output.
-  std::string finish(OnnxOptions::Output output, const std::string& result) {
-    using Output = OnnxOptions::Output;
-    const char* const last = output == Output::softmax   ? "Softmax"
-                             : output == Output::sigmoid ? "Sigmoid"
-                                                         : "Identity";
-    const std::string axis = output == Output::softmax ? attributes({attribute("axis", 1)}) : "";
-    node(last, {name(logits_)}, result, axis);
+  std::string finish(const OnnxOptions& options, const std::string& result) {
+    switch (options.output) {
+      case OnnxOptions::Output::logits:
+        node("Identity", {name(logits_)}, result);
+        break;
+      case OnnxOptions::Output::softmax:
+        node("Softmax", {name(logits_)}, result, attributes({attribute("axis", 1)}));
+        break;
+      case OnnxOptions::Output::sigmoid:
+        node("Sigmoid", {name(logits_)}, result);
+        break;
+      case OnnxOptions::Output::values:
+        node("Mul", {name(logits_), number("scale", options.scale.scale)}, result + "/scaled");
+        node("Add", {result + "/scaled", number("shift", options.scale.shift)}, result);
+        break;
+    }
     return std::move(nodes_) + std::move(tensors_);
   }
 
@@ -143,6 +152,9 @@ class Exporter {
                               tensor(name, {&size, 1}, type, std::as_bytes(std::span(values))));
     }
     return name;
+  }
+  std::string number(const std::string& name, double value) {
+    return constant(name, tensor_proto::is_float, std::vector{static_cast<float>(value)});
   }
   std::string integers(const std::string& name, const std::vector<int64_t>& values) {
     return constant(name, tensor_proto::is_int64, values);
@@ -255,15 +267,15 @@ class Exporter {
 void write_onnx(const std::filesystem::path& file, const Params& params, const UNetConfig& model,
                 const OnnxOptions& options) {
   const Params folded = fold_batch_norm(params, model, DeviceType::cpu);
-  const std::string result =
-      options.output == OnnxOptions::Output::logits ? "logits" : "probabilities";
+  constexpr const char* results[] = {"logits", "probabilities", "probabilities", "values"};
+  const std::string result = results[static_cast<size_t>(options.output)];
   const auto side = [&](const char* name) {
     return options.size > 0 ? extent(options.size) : named(name);
   };
   // Open extents of the output stay without a name: runtimes work them out, and the plugin Deepness
   // takes two different names for an image that is not square.
   const std::string open = options.size > 0 ? extent(model.output_side(options.size)) : "";
-  std::string graph = Exporter(folded, model).finish(options.output, result);
+  std::string graph = Exporter(folded, model).finish(options, result);
   graph += bytes_field(graph_proto::name, "unet") +
            bytes_field(graph_proto::input,
                        image_value("image", {named("batch"), extent(model.in_channels),

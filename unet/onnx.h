@@ -3,6 +3,7 @@
 #pragma once
 
 #include "unet/model.h"
+#include "unet/targets.h"
 #include "unet/weight_file.h"
 
 #include <filesystem>
@@ -10,8 +11,10 @@
 namespace unetd {
 
 struct OnnxOptions {
-  enum class Output : uint8_t { logits, softmax, sigmoid };
+  // values: the logits brought to the unit of the targets that the network was trained on.
+  enum class Output : uint8_t { logits, softmax, sigmoid, values };
   Output output = Output::logits;
+  TargetScale scale = {};  // of values
   // Height and width of the image; 0: any, and odd ones are padded or resized as the network does
   // it. Without padding it must be a side that is used whole (UNetConfig::used_side), without skip
   // connections a multiple of the stride.

@@ -14,6 +14,8 @@ namespace {
 
 constexpr float even = 0.5F;  // between probabilities
 
+bool as_they_are(Outputs o) { return o == Outputs::logits || o == Outputs::values; }
+
 Shape labels_of(const Shape& image) { return {image.n, image.h, image.w, 1}; }
 
 int64_t longer_side(const UNetConfig& c, const Shape& image) {
@@ -72,7 +74,7 @@ Predictor::Recorded& Predictor::recorded(const Images& images, const ScenePlace&
   if (recorded_.size() >= most) recorded_.clear();
   Recorded r;
   Graph g;
-  r.input = record_input(g, image, images.raw(), /*labelled=*/false, model_.compute);
+  r.input = record_input(g, image, {images.raw(), {}, model_.compute});
   SceneWindow window;
   if (windowed) {
     r.origin = g.input({1, 1, 1, 2}, DType::i32, "origin", Kind::dense);
@@ -102,8 +104,7 @@ std::unique_ptr<Session> Predictor::make_session(const Graph& g, const Shape& im
       smaller.w = std::min(smaller.w, model_.input_side(wanted));
     }
     Graph other;
-    const NetworkInput input =
-        record_input(other, smaller, raw, /*labelled=*/false, model_.compute);
+    const NetworkInput input = record_input(other, smaller, {raw, {}, model_.compute});
     const Value logits = unet(other, params_, model_, input.image, Mode::folded);
     other.mark_output(probabilities(other, logits, independent_));
     return Session::arena_of(other, options_);
@@ -127,10 +128,11 @@ void Predictor::run(Recorded& r, const Images& images, const ScenePlace& place) 
 }
 
 Tensor Predictor::predict(const Images& images, Outputs outputs, const ScenePlace& place) {
-  constexpr Purpose purposes[] = {Purpose::logits, Purpose::probabilities, Purpose::classes};
+  constexpr Purpose purposes[] = {Purpose::logits, Purpose::probabilities, Purpose::classes,
+                                  Purpose::logits};
   Recorded& r = recorded(images, place, purposes[static_cast<size_t>(outputs)], nullptr,
                          [&](Graph& g, Recorded& tail, Value logits) {
-                           tail.result = outputs == Outputs::logits ? logits
+                           tail.result = as_they_are(outputs) ? logits
                                          : outputs == Outputs::classes
                                              ? classify(g, logits, 0)
                                              : probabilities(g, logits, independent_);
@@ -141,7 +143,7 @@ Tensor Predictor::predict(const Images& images, Outputs outputs, const ScenePlac
 
 Predictor::Recorded& Predictor::blending(const Images& images, Outputs outputs, const Band& band) {
   UNETD_CHECK(outputs != Outputs::classes, "classes have no mean");
-  const bool raw = outputs == Outputs::logits;
+  const bool raw = as_they_are(outputs);
   return recorded(images, {}, raw ? Purpose::blend_logits : Purpose::blend, band.memory(),
                   [&](Graph& g, Recorded& r, Value logits) {
                     const int64_t side = longer_side(model_, images.shape());
@@ -173,14 +175,14 @@ void Predictor::blend(const Images& images, Outputs outputs, int views, const Ba
 }
 
 // The mean over views of a whole image.
-Band& Predictor::turned(const Surrounded& whole, const Shape& s, int views) {
+Band& Predictor::turned(const Surrounded& whole, const Shape& s, Outputs outputs, int views) {
   const Shape shape{s.n, s.h, s.w, model_.classes};
   if (!band_ || band_->shape() != shape) band_.emplace(options_, shape);
   band_->restart();
   band_->reach(s.h);
   const std::vector<float> ones(static_cast<size_t>(std::max(s.h, s.w)), 1.F);
   const std::span<const float> all(ones);
-  blend(whole.images(), Outputs::probabilities, views, *band_,
+  blend(whole.images(), outputs, views, *band_,
         {0, 0, all.first(static_cast<size_t>(s.h)), all.first(static_cast<size_t>(s.w))});
   return *band_;
 }
@@ -188,7 +190,14 @@ Band& Predictor::turned(const Surrounded& whole, const Shape& s, int views) {
 Tensor Predictor::classes(const Images& images, int views) {
   const Surrounded whole(images, model_);
   if (views == 1) return whole.part(predict(whole.images(), Outputs::classes));
-  return turned(whole, images.shape(), views).take_classes(0, images.shape().h);
+  return turned(whole, images.shape(), Outputs::probabilities, views)
+      .take_classes(0, images.shape().h);
+}
+
+Tensor Predictor::values(const Images& images, int views) {
+  const Surrounded whole(images, model_);
+  if (views == 1) return whole.part(predict(whole.images(), Outputs::values));
+  return turned(whole, images.shape(), Outputs::values, views).take(0, images.shape().h);
 }
 
 Predictor::Recorded& Predictor::counting(const Images& images, const ScoreCounter& counter) {
@@ -208,7 +217,7 @@ void Predictor::count(const Images& images, const Tensor& labels, int views,
     r.session->write(r.labels, whole.labels(labels));
     return run(r, whole.images(), {});
   }
-  const Band& band = turned(whole, images.shape(), views);
+  const Band& band = turned(whole, images.shape(), Outputs::probabilities, views);
   Graph g;
   const Value truth = g.input(labels_of(images.shape()), DType::u8, "labels", Kind::dense);
   const Value mean = band.sums(g);

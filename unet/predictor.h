@@ -25,8 +25,9 @@ struct ScenePlace {
 };
 
 // What to make of a network's outputs. Probabilities are a softmax, or sigmoids where the network
-// was trained with BCE or has a single output.
-enum class Outputs : uint8_t { logits, probabilities, classes };
+// was trained with BCE or has a single output. Values are the outputs as they are, which is to say
+// the logits, of a network that was trained on targets; they have a mean over views.
+enum class Outputs : uint8_t { logits, probabilities, classes, values };
 
 class Predictor {
  public:
@@ -35,7 +36,7 @@ class Predictor {
   Predictor(const Params& trained, const UNetConfig& model, SessionOptions options,
             bool independent = false);
 
-  // Of images (n, h, w, c): logits and probabilities are f32 (n, h, w, classes), the classes u8
+  // Of images (n, h, w, c): values, logits and probabilities are f32 (n, h, w, classes), classes u8
   // (n, h, w, 1), no_class (engine/op/classify.h) where a logit is not a number. Networks without
   // padding predict the middle of an image (UNetConfig::output_side).
   Tensor predict(const Images& images, Outputs outputs, const ScenePlace& place = {});
@@ -43,16 +44,18 @@ class Predictor {
     return predict(images, Outputs::logits, place);
   }
 
-  // Adds logits or probabilities of a tile to the band, which must reach it: their mean over the
-  // first `views` of the eight flips and turns (4: flips only, 8: all). Such tiles have no place in
-  // their scene, and images no draws.
+  // Adds values, logits or probabilities of a tile to the band, which must reach it: their mean
+  // over the first `views` of the eight flips and turns (4: flips only, 8: all). Such tiles have no
+  // place in their scene, and images no draws.
   void blend(const Images& images, Outputs outputs, int views, const Band& band,
              const TileSpot& spot);
 
   // The classes of whole images by the mean probabilities over so many views. What lies around an
   // image is its mirror image where the network has no padding.
   Tensor classes(const Images& images, int views);
-  // Counts them against labels u8 (n, h, w, 1).
+  // Likewise the mean values, f32 (n, h, w, 1).
+  Tensor values(const Images& images, int views);
+  // Counts the classes against labels u8 (n, h, w, 1).
   void count(const Images& images, const Tensor& labels, int views, const ScoreCounter& counter);
 
   const UNetConfig& model() const { return model_; }
@@ -81,7 +84,7 @@ class Predictor {
   void run(Recorded& r, const Images& images, const ScenePlace& place);
   Recorded& blending(const Images& images, Outputs outputs, const Band& band);
   Recorded& counting(const Images& images, const ScoreCounter& counter);
-  Band& turned(const Surrounded& whole, const Shape& image, int views);
+  Band& turned(const Surrounded& whole, const Shape& image, Outputs outputs, int views);
 
   UNetConfig model_;
   SessionOptions options_;

@@ -4,15 +4,20 @@
 #include "engine/tensor/mirror.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace unetd {
 namespace {
 
-// Labels of `shape`, all ignored.
-Tensor unknown(const Shape& shape) {
-  Tensor labels(shape, DType::u8);
-  std::ranges::fill(labels.span<uint8_t>(), ignore_label);
+// Labels, all ignored.
+Tensor unknown(const Shape& shape, DType dtype) {
+  Tensor labels(shape, dtype);
+  if (dtype == DType::f32) {
+    std::ranges::fill(labels.span<float>(), std::numeric_limits<float>::quiet_NaN());
+  } else {
+    std::ranges::fill(labels.span<uint8_t>(), ignore_label);
+  }
   return labels;
 }
 
@@ -23,13 +28,13 @@ struct Corner {
 void copy_pixels(const Tensor& from, Corner first, Tensor& to, Corner target, int64_t height,
                  int64_t width) {
   const Shape a = from.shape(), b = to.shape();
+  const auto pixel = static_cast<int64_t>(size_of(from.dtype()));
+  const auto* const source = static_cast<const std::byte*>(from.data());
+  auto* const copy = static_cast<std::byte*>(to.data());
   for (int64_t n = 0; n < a.n; ++n) {
     for (int64_t y = 0; y < height; ++y) {
-      const auto source = from.span<uint8_t>().subspan(
-          static_cast<size_t>((n * a.h + first.row + y) * a.w + first.column),
-          static_cast<size_t>(width));
-      std::ranges::copy(
-          source, to.span<uint8_t>().begin() + (n * b.h + target.row + y) * b.w + target.column);
+      std::copy_n(source + ((n * a.h + first.row + y) * a.w + first.column) * pixel, width * pixel,
+                  copy + ((n * b.h + target.row + y) * b.w + target.column) * pixel);
     }
   }
 }
@@ -51,7 +56,7 @@ Surrounded::Surrounded(const Images& images, const UNetConfig& c)
 const Tensor& Surrounded::labels(const Tensor& labels) {
   if (!mirrored_) return labels;
   const Shape s = images_.shape();
-  labels_ = unknown({s.n, s.h, s.w, 1});
+  labels_ = unknown({s.n, s.h, s.w, 1}, labels.dtype());
   copy_pixels(labels, {0, 0}, labels_, {margin_, margin_}, shape_.h, shape_.w);
   return labels_;
 }
@@ -67,7 +72,7 @@ PredictedLabels::PredictedLabels(const Tensor& labels, const UNetConfig& c) : la
   const Shape s = labels.shape();
   const auto rim = [&](int64_t side) { return (side - c.used_side(side) + 1) / 2 + c.margin(); };
   const int64_t rows = rim(s.h), columns = rim(s.w);
-  masked_ = unknown(s);
+  masked_ = unknown(s, labels.dtype());
   if (s.h <= 2 * rows || s.w <= 2 * columns) return;
   copy_pixels(labels, {rows, columns}, masked_, {rows, columns}, s.h - 2 * rows, s.w - 2 * columns);
 }

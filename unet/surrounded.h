@@ -17,7 +17,8 @@ class Surrounded {
   Surrounded& operator=(const Surrounded&) = delete;
 
   const Images& images() const { return images_; }
-  // Labels (n, h, w, 1) of the images, as large as what is read, ignored around them.
+  // Labels (n, h, w, 1) of the images, u8 classes or f32 targets, as large as what is read, ignored
+  // around them.
   const Tensor& labels(const Tensor& labels);
   // The images' part of outputs (n, h, w, c).
   Tensor part(Tensor outputs) const;
@@ -30,8 +31,8 @@ class Surrounded {
   Images images_;
 };
 
-// Labels of images of which the network predicts the middle only, ignored around that. The rim is
-// even, so that images may be turned afterwards.
+// Labels, u8 classes or f32 targets, of images of which the network predicts the middle only,
+// ignored around that. The rim is even, so that images may be turned afterwards.
 class PredictedLabels {
  public:
   PredictedLabels(const Tensor& labels, const UNetConfig& c);

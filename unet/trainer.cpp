@@ -23,13 +23,16 @@ constexpr LossScale first_loss_scale{0x1p16F, 0};
 }  // namespace
 
 Trainer::Trainer(const Config& config, const UNetConfig& model, Shape batch, const Course& course,
-                 std::span<const std::vector<float>> loss_weights, std::optional<DType> raw)
+                 std::span<const std::vector<float>> loss_weights, std::optional<DType> raw,
+                 const TargetScale& target)
     : config_(config),
       model_(model),
       device_(open_device(config.runtime.device)),
       loss_weights_(loss_weights.begin(), loss_weights.end()),
       params_(unet_params(model, device_)),
       counter_(device_, model.classes, config.metrics.threshold),
+      target_(target),
+      errors_(target),
       batch_(batch),
       raw_(raw),
       course_(course),
@@ -116,7 +119,7 @@ std::unique_ptr<Session> Trainer::make_session(
 }
 
 void Trainer::record_training(Graph& g, Recorded& r, Shape batch) {
-  r.input = record_input(g, batch, raw_, /*labelled=*/true, model_.compute);
+  r.input = record_input(g, batch, {raw_, label_type(), model_.compute});
   r.scalars = g.input({1, 1, 1, scalar_count}, DType::f32, "scalars", Kind::dense);
   for (const std::vector<float>& w : loss_weights_) {
     const Shape per_class{1, 1, 1, model_.classes};
@@ -128,7 +131,7 @@ void Trainer::record_training(Graph& g, Recorded& r, Shape batch) {
       unet(g, params_, model_, r.input.image, Mode::training, /*window=*/{}, dropout);
   const Value logits = on_whole_image(g, output, batch);
   const Value scale = loss_scale_value(g);
-  r.loss = segmentation_loss(g, logits, r.input.labels, r.weights, config_.loss, scale);
+  r.loss = record_loss(g, logits, r.input.labels, r.weights, config_.loss, scale).loss;
   g.backward(r.loss);
   if (optimizer_.mean_gradients) {
     record_accumulation(g, params_, optimizer_, r.scalars);
@@ -175,12 +178,18 @@ void Trainer::run(Recorded& r, const OptimizerScalars& scalars) {
   r.session->run();
 }
 
+void Trainer::write_images(const Images& images, const Tensor& labels, Session::Write when) {
+  const Tensor learnt = config_.loss.of_values() ? as_learnt(labels, target_) : Tensor();
+  const PredictedLabels predicted(learnt.empty() ? labels : learnt, model_);
+  write_input(*training_->session, training_->input, images, predicted.labels(), when);
+}
+
 void Trainer::write_batch(const Images& images, const Tensor& labels) {
   Recorded& r = *training_;
   if (std::exchange(ahead_, nullptr) == images.samples->data()) {
     r.session->place_ahead();
   } else {
-    write_input(*r.session, r.input, images, PredictedLabels(labels, model_).labels());
+    write_images(images, labels, Session::Write::now);
   }
   const int64_t number = step_ * config_.training.accumulate + gathered_;
   if (r.batch) r.session->write_dense(r.batch, std::as_bytes(std::span(&number, 1)));
@@ -188,8 +197,7 @@ void Trainer::write_batch(const Images& images, const Tensor& labels) {
 
 void Trainer::bring_ahead(const Images& images, const Tensor& labels) {
   if (backend(device_).host_reaches_memory()) return;
-  write_input(*training_->session, training_->input, images,
-              PredictedLabels(labels, model_).labels(), Session::Write::ahead);
+  write_images(images, labels, Session::Write::ahead);
   ahead_ = images.samples->data();
 }
 
@@ -284,13 +292,16 @@ std::string Trainer::first_not_finite() {
 }
 
 void Trainer::record_evaluation(Graph& g, Recorded& r, Shape shape, std::optional<DType> raw) {
-  r.input = record_input(g, shape, raw, /*labelled=*/true, model_.compute);
+  r.input = record_input(g, shape, {raw, label_type(), model_.compute});
   Params params = inference_params();
   const Value output = unet(g, params, model_, r.input.image, Mode::evaluation);
   const Value logits = on_whole_image(g, output, shape);
+  const RecordedLoss recorded = record_loss(g, logits, r.input.labels, {}, config_.loss);
+  r.loss = recorded.loss;
+  r.errors = recorded.errors;
+  if (r.errors) return g.mark_output(r.errors);
   const bool independent = config_.loss.independent_outputs();
   counter_.record(g, logits, 0, probabilities(g, logits, independent), r.input.labels);
-  r.loss = segmentation_loss(g, logits, r.input.labels, {}, config_.loss);
 }
 
 Trainer::Recorded& Trainer::evaluation(const Images& images) {
@@ -314,8 +325,21 @@ Trainer::Recorded& Trainer::evaluation(const Images& images) {
 double Trainer::evaluate(const Images& images, const Tensor& labels) {
   Surrounded whole(images, model_);
   Recorded& r = evaluation(whole.images());
-  write_input(*r.session, r.input, whole.images(), whole.labels(labels));
+  if (!r.errors) {
+    write_input(*r.session, r.input, whole.images(), whole.labels(labels));
+    r.session->run();
+    return r.session->scalar(r.loss);
+  }
+  const Tensor learnt = as_learnt(labels, target_);
+  write_input(*r.session, r.input, whole.images(), whole.labels(learnt));
   r.session->run();
+  const Tensor errors = r.session->read(r.errors);
+  for (int64_t n = 0; n < errors.shape().n; ++n) {
+    ImageErrors image;
+    std::memcpy(static_cast<void*>(&image), errors.span<double>().data() + n * error_fields,
+                sizeof image);
+    errors_.add(image);
+  }
   return r.session->scalar(r.loss);
 }
 

@@ -8,6 +8,7 @@
 #include "unet/model.h"
 #include "unet/optimizer.h"
 #include "unet/score_counter.h"
+#include "unet/targets.h"
 
 #include <functional>
 #include <memory>
@@ -38,12 +39,14 @@ class Trainer {
   // `batch` is the shape of every image tensor; `loss_weights`
   // has one factor a class for each term of the loss, none of them where a term has no weights, or
   // is empty for no weights at all; `raw` is the type of the samples trained on, or none where
-  // images come normalised.
+  // images come normalised; `target` is the scale of values, where the loss is one on values.
   Trainer(const Config& config, const UNetConfig& model, Shape batch, const Course& course,
-          std::span<const std::vector<float>> loss_weights, std::optional<DType> raw = {});
+          std::span<const std::vector<float>> loss_weights, std::optional<DType> raw = {},
+          const TargetScale& target = {});
 
-  // One optimiser step. labels: u8 (n, h, w, 1), 255 ignored, turned along with raw images. Without
-  // padding the network learns from the middle of each image.
+  // One optimiser step. labels: u8 (n, h, w, 1), 255 ignored, or, where the loss is one on values,
+  // f32 targets in their unit, NaN ignored; turned along with raw images. Without padding the
+  // network learns from the middle of each image.
   // A step whose loss or gradient is not finite changes neither parameters nor statistics. In f16
   // its loss scale is halved, and that is all unless it happens too often in a row; otherwise
   // training.on_nan says whether it throws Error or is reported and left out. Both name the step
@@ -64,8 +67,9 @@ class Trainer {
   // no padding, on the device, and returns the loss over its valid pixels, without weights of
   // classes. Uses the moving average of the parameters where there is one.
   double evaluate(const Images& images, const Tensor& labels);
-  // What evaluate() counted since the last call.
+  // What evaluate() counted since the last call: of classes, or of values.
   Tallies take_tallies() { return counter_.take(); }
+  ErrorTally take_errors() { return std::exchange(errors_, ErrorTally(target_)); }
 
   int64_t step() const { return step_; }
   void set_step(int64_t step);
@@ -91,6 +95,7 @@ class Trainer {
     std::unique_ptr<Session> session;
     NetworkInput input;
     Value scalars, loss, norm;
+    Value errors;                // of an evaluation of values
     Value batch;                 // its number, for dropout
     std::vector<Value> weights;  // of the terms of the loss
     Shape shape;
@@ -106,6 +111,8 @@ class Trainer {
   std::unique_ptr<Recorded> record_update_alone();
   Value loss_scale_value(Graph& g) const;
   void run(Recorded& r, const OptimizerScalars& scalars);
+  DType label_type() const { return config_.loss.of_values() ? DType::f32 : DType::u8; }
+  void write_images(const Images& images, const Tensor& labels, Session::Write when);
   void write_batch(const Images& images, const Tensor& labels);
   double add_gradients(const Images& images, const Tensor& labels, const Meanwhile& meanwhile);
   void keep_statistics() const;
@@ -120,6 +127,8 @@ class Trainer {
   Params params_;
   OptimizerState optimizer_;
   ScoreCounter counter_;
+  TargetScale target_;
+  ErrorTally errors_;
   Shape batch_;
   std::optional<DType> raw_;
   Course course_;

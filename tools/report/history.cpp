@@ -12,9 +12,18 @@ namespace unetd::report {
 
 using nlohmann::ordered_json;
 
+namespace {
+
+constexpr const char *blue = "#5b8def", *red = "#c23b4b";
+
+}  // namespace
+
 History::History(const std::string& metrics, const std::vector<io::ClassInfo>& classes,
                  Config::Judge judge)
-    : judge_(judge), iou_{{"mean", "currentColor", {}}}, best_(std::make_unique<ordered_json>()) {
+    : judge_(judge),
+      iou_{{"mean", "currentColor", {}}},
+      errors_{{"RMSE", red, {}}, {"MAE", blue, {}}},
+      best_(std::make_unique<ordered_json>()) {
   for (const io::ClassInfo& c : classes) iou_.push_back({c.name, c.color, {}});
   std::istringstream lines(metrics);
   for (std::string text; std::getline(lines, text);) {
@@ -41,8 +50,13 @@ void History::add_validation(double step, const ordered_json& line) {
   const auto add = [&](Curve& curve, const ordered_json& value) {
     if (value.is_number()) curve.points.emplace_back(step, value);
   };
-  add(iou_[0], valid["mean_iou"]);
-  for (size_t c = 1; c < iou_.size(); ++c) add(iou_[c], valid["classes"][c - 1]["iou"]);
+  if (valid.contains("rmse")) {
+    add(errors_[0], valid["rmse"]);
+    add(errors_[1], valid["mae"]);
+  } else {
+    add(iou_[0], valid["mean_iou"]);
+    for (size_t c = 1; c < iou_.size(); ++c) add(iou_[c], valid["classes"][c - 1]["iou"]);
+  }
   if (beats_best(line)) *best_ = line;
 }
 
@@ -55,12 +69,12 @@ bool History::beats_best(const ordered_json& line) const {
 }
 
 std::string History::curves_section() const {
-  constexpr const char *blue = "#5b8def", *red = "#c23b4b";
   const std::vector<Curve> losses{{"training", blue, loss_}, {"validation", red, valid_loss_}};
   const std::string charts =
       line_chart("Loss", losses, last_step_) +
       line_chart("Loss, logarithmic", losses, last_step_, /*logarithmic=*/true) +
       line_chart("IoU of the validation", iou_, last_step_) +
+      line_chart("Errors of the validation", errors_, last_step_) +
       line_chart("Norm of the gradient", {{"before clipping", blue, grad_norm_}}, last_step_,
                  /*logarithmic=*/true) +
       line_chart("Learning rate", {{"learning rate", blue, learning_rate_}}, last_step_);

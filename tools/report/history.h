@@ -22,7 +22,7 @@ class History {
 
   // The line of the best validation, as the judge says, or null.
   const nlohmann::ordered_json& best() const { return *best_; }
-  // Charts of loss (on both scales), IoU and learning rate, gradient norm.
+  // Charts of loss (on both scales), IoU or errors, learning rate, gradient norm.
   std::string curves_section() const;
 
  private:
@@ -32,7 +32,8 @@ class History {
   Config::Judge judge_;
   double last_step_ = 0;
   Points loss_, learning_rate_, grad_norm_, valid_loss_;
-  std::vector<Curve> iou_;  // the mean, then each class
+  std::vector<Curve> iou_;     // the mean, then each class
+  std::vector<Curve> errors_;  // of values: RMSE and MAE
   std::unique_ptr<nlohmann::ordered_json> best_;
 };
 

@@ -29,6 +29,7 @@ svg{width:100%;height:auto;display:block}svg text{font-size:13px;fill:var(--dim)
 .line,circle{filter:drop-shadow(0 0 .5px var(--text))}
 .legend{margin:0}.legend span{margin-right:1.2em;white-space:nowrap}
 .swatch{display:inline-block;width:.8em;height:.8em;margin-right:.4em;border:1px solid #888}
+.ramp{display:inline-block;width:8em;height:.8em;border:1px solid #888}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 td,th{padding:.25em .7em;border:1px solid var(--line);text-align:right;white-space:nowrap}
@@ -93,6 +94,13 @@ std::string fixed(double x, int digits) {
   return text;
 }
 
+std::string significant(double x) {
+  if (!std::isfinite(x)) return "-";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", x);
+  return text;
+}
+
 std::string percent(double share) { return fixed(100 * share, 1) + " %"; }
 
 std::string grouped(int64_t n) {
@@ -105,6 +113,12 @@ std::string grouped(int64_t n) {
 
 std::string mebibytes(size_t bytes) {
   return fixed(static_cast<double>(bytes) / (1 << 20), 1) + " MiB";
+}
+
+std::string html_color(const std::array<uint8_t, 3>& color) {
+  char text[8];
+  std::snprintf(text, sizeof text, "#%02x%02x%02x", color[0], color[1], color[2]);
+  return text;
 }
 
 std::string swatch(const std::string& color) {

@@ -4,6 +4,7 @@
 
 #include "engine/tensor/tensor.h"
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -14,12 +15,16 @@ namespace unetd::report {
 std::string escaped(const std::string& text);
 // "0.875"; "-" for NaN and infinity.
 std::string fixed(double x, int digits);
+// "0.01234", "1.2e+07": four digits.
+std::string significant(double x);
 // "87.5 %".
 std::string percent(double share);
 // "12,345,678".
 std::string grouped(int64_t n);
 // "12.3 MiB".
 std::string mebibytes(size_t bytes);
+// "#rrggbb".
+std::string html_color(const std::array<uint8_t, 3>& color);
 // A small square of a colour, as legends and tables have it.
 std::string swatch(const std::string& color);
 

@@ -36,6 +36,7 @@ struct EvaluationReport {
   const nlohmann::ordered_json& scores;  // of tools/scores_json.h
   std::string config;                    // YAML
   const std::vector<io::ClassInfo>& classes;
+  const io::Target* target = nullptr;      // where values are predicted
   const io::StoreSchema* store = nullptr;  // where the data is one
   std::vector<SceneDifference> differences;
   std::vector<Sample> samples;

@@ -1,7 +1,10 @@
 #include "tools/report/samples.h"
 
 #include "io/picture.h"
+#include "tools/report/html.h"
+#include "tools/report/values.h"
 #include "unet/metrics.h"
+#include "unet/targets.h"
 
 #include <algorithm>
 #include <array>
@@ -12,11 +15,6 @@
 
 namespace unetd::report {
 namespace {
-
-std::span<const uint8_t> labels_of(const io::PatchStore& store, int64_t patch) {
-  const auto side = static_cast<size_t>(store.schema().patch);
-  return {store.view(patch).label, side * side};
-}
 
 // Entropy of the classes' shares, in nats; below 0 where nothing is labelled.
 double class_mix(std::span<const uint8_t> labels) {
@@ -31,6 +29,22 @@ double class_mix(std::span<const uint8_t> labels) {
     if (share > 0) entropy -= share * std::log(share);
   }
   return entropy;
+}
+
+// The variance of the targets; below 0 where there is none.
+double spread(std::span<const float> targets) {
+  double count = 0, sum = 0, squares = 0;
+  for (const float t : targets) {
+    if (std::isnan(t)) continue;
+    count += 1, sum += t, squares += double{t} * t;
+  }
+  return count > 0 ? std::max(0.0, squares / count - sum * sum / (count * count)) : -1;
+}
+
+// How much there is to see in a patch.
+double interest(const Tensor& labels) {
+  return labels.dtype() == DType::f32 ? spread(labels.span<float>())
+                                      : class_mix(labels.span<uint8_t>());
 }
 
 // Every k-th pixel, so that the longest side is at most `most`.
@@ -70,18 +84,44 @@ std::string place_of(const io::StoreSchema& schema, int64_t patch) {
   return str(scene.filename().string(), ", column ", record.window.x, ", row ", record.window.y);
 }
 
+// What a sample shows beside its image, and how it is told.
+struct Compared {
+  std::string result;
+  Tensor truth, prediction, difference;
+};
+
+Compared compare_classes(const io::StoreSchema& schema, std::span<const uint8_t> truth,
+                         std::span<const uint8_t> prediction) {
+  Confusion confusion(static_cast<int64_t>(schema.classes.size()));
+  confusion.add(truth, prediction);
+  const std::string mistake = worst_mistake(confusion, schema.classes);
+  return {percent(scores(confusion).accuracy) + " right" + (mistake.empty() ? "" : "; ") + mistake,
+          io::label_picture(truth, schema.classes), io::label_picture(prediction, schema.classes),
+          io::difference_picture(truth, prediction)};
+}
+
+Compared compare_values(const io::StoreSchema& schema, std::span<const float> truth,
+                        std::span<const float> prediction) {
+  ErrorTally tally;
+  tally.add(image_errors(prediction, truth));
+  const ErrorTally::Scores scores = tally.scores();
+  const ValueRange range = shown_range(*schema.target);
+  return {"RMSE " + significant(scores.rmse) + ", bias " + significant(scores.bias),
+          value_picture(truth, truth, range), value_picture(prediction, truth, range),
+          error_picture(prediction, truth, range)};
+}
+
+Compared compare(const io::StoreSchema& schema, const Tensor& truth, const Tensor& prediction) {
+  return schema.target ? compare_values(schema, truth.span<float>(), prediction.span<float>())
+                       : compare_classes(schema, truth.span<uint8_t>(), prediction.span<uint8_t>());
+}
+
 Sample draw_sample(const io::PatchStore& store, int64_t patch, const Predict& predict) {
   constexpr int64_t longest = 256;
   const io::StoreSchema& schema = store.schema();
   const io::PatchView view = store.view(patch);
-  const std::span<const uint8_t> truth = labels_of(store, patch);
-  const Tensor classes = predict(store.raster(patch));
-  const std::span<const uint8_t> prediction = classes.span<uint8_t>();
-  Confusion confusion(static_cast<int64_t>(schema.classes.size()));
-  confusion.add(truth, prediction);
-
-  Sample sample{place_of(schema, patch), scores(confusion).accuracy,
-                worst_mistake(confusion, schema.classes)};
+  Compared compared = compare(schema, store.labels(patch), predict(store.raster(patch)));
+  Sample sample{place_of(schema, patch), compared.result, {}};
   const auto add = [&](const char* what, Tensor picture) {
     sample.pictures.emplace_back(what, shrunk(std::move(picture), longest));
   };
@@ -90,9 +130,9 @@ Sample draw_sample(const io::PatchStore& store, int64_t patch, const Predict& pr
   if (const auto bands = io::false_colour(schema.bands)) {
     add("false colour", io::patch_picture(schema, view, *bands));
   }
-  add("truth", io::label_picture(truth, schema.classes));
-  add("prediction", io::label_picture(prediction, schema.classes));
-  add("difference", io::difference_picture(truth, prediction));
+  add("truth", std::move(compared.truth));
+  add("prediction", std::move(compared.prediction));
+  add("difference", std::move(compared.difference));
   return sample;
 }
 
@@ -108,8 +148,8 @@ std::vector<int64_t> choose_patches(const io::PatchStore& store, io::Split split
     int64_t best_patch = -1;
     for (int64_t i = part * size / count; i < (part + 1) * size / count; ++i) {
       const int64_t patch = all[static_cast<size_t>(i)];
-      const double mix = class_mix(labels_of(store, patch));
-      if (mix > best) best = mix, best_patch = patch;
+      const double seen = interest(store.labels(patch));
+      if (seen > best) best = seen, best_patch = patch;
     }
     if (best_patch >= 0) chosen.push_back(best_patch);
   }

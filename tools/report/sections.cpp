@@ -28,12 +28,6 @@ std::string shade(double share) {
 
 std::string class_heading(const io::ClassInfo& c) { return swatch(c.color) + escaped(c.name); }
 
-std::string class_legend(const std::vector<io::ClassInfo>& classes) {
-  std::string out = "<p class=\"legend\">";
-  for (const io::ClassInfo& c : classes) out += "<span>" + class_heading(c) + "</span>";
-  return out + "</p>\n";
-}
-
 std::string milliseconds(double seconds) { return fixed(1e3 * seconds, 2) + " ms"; }
 
 std::string stage_table(const StageTimes& stages) {
@@ -99,6 +93,12 @@ std::string slowest_table(std::vector<Session::NodeReport> nodes, int64_t profil
 }
 
 }  // namespace
+
+std::string class_legend(const std::vector<io::ClassInfo>& classes) {
+  std::string out = "<p class=\"legend\">";
+  for (const io::ClassInfo& c : classes) out += "<span>" + class_heading(c) + "</span>";
+  return out + "</p>\n";
+}
 
 std::string facts(const Facts& facts) {
   std::string out = "<div class=\"facts\">";
@@ -227,12 +227,11 @@ std::string classes_section(const io::StoreSchema& schema) {
 }
 
 std::string samples_section(const std::string& title, const std::vector<Sample>& samples,
-                            const std::vector<io::ClassInfo>& classes) {
+                            const std::string& legend) {
   if (samples.empty()) return "";
-  std::string out = class_legend(classes);
+  std::string out = legend;
   for (const Sample& sample : samples) {
-    out += "<div class=\"sample\"><p>" + escaped(sample.place) + ": " + percent(sample.accuracy) +
-           " right" + (sample.worst_mistake.empty() ? "" : "; ") + escaped(sample.worst_mistake) +
+    out += "<div class=\"sample\"><p>" + escaped(sample.place) + ": " + escaped(sample.result) +
            "</p><div class=\"pictures\">";
     for (const auto& [what, picture] : sample.pictures) {
       out += "<figure>" + image(picture, what + " of " + sample.place) + "<figcaption>" +

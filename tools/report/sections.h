@@ -17,8 +17,9 @@ namespace unetd::report {
 using Facts = std::vector<std::pair<std::string, std::string>>;
 std::string facts(const Facts& facts);
 
-// Scores per class and confusion matrix; `scores` is what tools/scores_json.h makes. Rows of the
-// matrix are the truth; a cell shows its share of the row and is shaded by it.
+// Scores per class and confusion matrix, of classes (for values see values.h); `scores` is what
+// tools/scores_json.h makes. Rows of the matrix are the truth; a cell shows its share of the row
+// and is shaded by it.
 std::string scores_section(const std::string& title, const nlohmann::ordered_json& scores,
                            const std::vector<io::ClassInfo>& classes);
 std::string confusion_section(const nlohmann::ordered_json& scores,
@@ -30,8 +31,10 @@ std::string calibration_section(const nlohmann::ordered_json& scores);
 // Patches and labelled pixels of each class, per split.
 std::string classes_section(const io::StoreSchema& schema);
 
+// The colours of the classes.
+std::string class_legend(const std::vector<io::ClassInfo>& classes);
 std::string samples_section(const std::string& title, const std::vector<Sample>& samples,
-                            const std::vector<io::ClassInfo>& classes);
+                            const std::string& legend);
 
 // Wall time by what it went into, in seconds.
 struct StageTimes {
