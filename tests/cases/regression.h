@@ -69,11 +69,11 @@ inline Signature describe(const RegressionLoss& p) {
            {.name = "dvalues", .shape = p.values, .dtype = p.dtype}}};
 }
 
-// Images that fill packs and others, of several chunks, and so many that a GPU's block takes more
-// than one.
+// Images that fill packs and others, some of several chunks on a CPU, and as many as leave a GPU's
+// block more than one pack a thread.
 inline std::vector<Shape> regression_shapes() {
   return {{1, 1, 1, 1},   {1, 4, 4, 1},   {2, 5, 7, 1},   {4, 3, 9, 1},
-          {3, 16, 16, 1}, {9, 88, 84, 1}, {1, 65, 65, 1}, {300, 1, 2, 1}};
+          {1, 65, 65, 1}, {3, 16, 16, 1}, {33, 33, 32, 1}};
 }
 inline std::vector<Shape> net_values() {
   std::vector<Shape> all;
@@ -83,7 +83,9 @@ inline std::vector<Shape> net_values() {
 
 template <>
 inline Cases<ErrorSums> cases<ErrorSums>() {
-  return for_shapes<ErrorSums>(regression_shapes(), net_values(),
+  std::vector<Shape> shapes = regression_shapes();
+  shapes.push_back({66, 1, 2, 1});  // more images than blocks that join them
+  return for_shapes<ErrorSums>(shapes, net_values(),
                                [](const Shape& s) { return ErrorSums{.values = s}; });
 }
 template <>
@@ -95,6 +97,8 @@ inline Cases<RegressionLoss> cases<RegressionLoss>() {
     all.test.push_back({.values = {4, 3, 9, 1}, .norm = norm, .factor = 0.3F});
     for (const Shape& s : net_values()) all.perf.push_back({.values = s, .norm = norm});
   }
+  all.test.push_back(
+      {.values = {260, 1, 1, 1}, .norm = Norm::mass});  // more than a block's threads
   return all;
 }
 
