@@ -5,7 +5,7 @@
 # The folders are those of real_scene.sh and forest.sh. A run that has its result in
 # benchmarks/results/ is not repeated, so the script can be stopped and started again; at its end it
 # writes the tables of docs/accuracy.md. Environment, beside that of common.sh (BUILD, OUT, PYTHON):
-#   STEPS    of each run on the scene (600); on the forest, whose crops have four times the pixels, a
+#   STEPS    of each run on the scene (400); on the forest, whose crops have four times the pixels, a
 #            quarter of them; each run is evaluated ten times
 #   SEEDS    the seeds ("0 1 2")
 #   RESULTS  folder of the result files (benchmarks/results)
@@ -14,7 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 (($# == 2)) || fail "usage: learning_curves.sh REAL_SCENE_FOLDER FOREST_FOLDER"
 [[ -n ${PYTHON:-} ]] || fail "set PYTHON to a Python with torch: the curves are PyTorch's and ours"
-STEPS=${STEPS:-600}
+STEPS=${STEPS:-400}
 RESULTS=${RESULTS:-$root/benchmarks/results}
 prepare learning_curves
 mkdir -p "$RESULTS"
