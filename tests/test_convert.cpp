@@ -1,5 +1,6 @@
 // Weights of PyTorch through the programs: maps from them, and what unetd-convert makes of them.
 #include "engine/base/file.h"
+#include "io/gdal_map_writer.h"
 #include "io/scene.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/rasters.h"
@@ -65,6 +66,38 @@ TEST_CASE("weights of PyTorch give its logits as a map", "[programs][weights]") 
   }
 }
 
+TEST_CASE("weights whose target is described give values in its unit",
+          "[programs][weights][values]") {
+  const TempFolder folder;
+  const fs::path model = folder / "net.pth", description = folder / "net.yml";
+  fs::copy_file(fixtures / "elaouni.pth", model);
+  const auto describe = [&](const std::string& target) {
+    write_file(description,
+               "bands: [B1, B2, B3]\nnormalisation: {method: none}\ntarget: {" + target + "}\n");
+  };
+  const std::string map = (folder / "map.tif").string();
+  const std::string infer = "unetd-infer --quiet --model " + model.string() + " --scene " +
+                            write_scene(folder, "elaouni").string() + " --out " + map;
+  describe("name: height, unit: m, scale: 0");
+  CHECK(run_program(infer).complains("`scale` cannot be 0"));
+  describe("name: height, unit: m, shift: 300, scale: 20");
+  const ProgramResult result = run_program(infer);
+  INFO(result.err);
+  REQUIRE(result.code == 0);
+  const io::MapInfo info = io::map_info(map);
+  CHECK(info.description == "height");
+  CHECK(info.unit == "m");
+  const io::Scene scene = io::Scene::open(map);
+  const Tensor got = scene.read(scene.grid().whole()).image;
+  const Tensor logits = load_tensor(open_fixture("weights/logits"), "elaouni/logits");
+  REQUIRE(got.shape() == logits.shape());
+  double worst = 0;
+  for (size_t i = 0; i < got.span<float>().size(); ++i)
+    worst = std::max(worst, std::abs(double{got.span<float>()[i]} -
+                                     (300 + 20 * double{logits.span<float>()[i]})));
+  CHECK(worst < 1e-3);
+}
+
 TEST_CASE("what weights alone do not say is asked for, or read beside them",
           "[programs][weights]") {
   const TempFolder folder;
@@ -97,6 +130,9 @@ TEST_CASE("what weights alone do not say is asked for, or read beside them",
   refused(bands + classes + "normalisation: {method: sigma_clip}\n", "the method is");
   refused(bands + classes + "normalization: {method: none}\n" + zscore, "line 3");
   refused(bands + classes + zscore + "outputs: tanh\n", "softmax or sigmoid");
+  refused(bands + classes + zscore + "target: {name: height}\n", "one of them");
+  refused(bands + zscore + "target: {unit: m}\n", "needs `name`");
+  refused(bands + zscore + "target: {name: height}\n", "2 outputs");
 
   write_file(description, bands + classes + zscore + "outputs: softmax\n");
   const ProgramResult told = run_program(infer);

@@ -35,8 +35,9 @@ class Description : YamlFile {
                       "normalisation"});
     for (const char* key : {"bands", "normalisation"})
       if (!root[key]) fail(root, str("there is no `", key, "`"));
-    if (!root["classes"] == !root["target"])
-      fail(root, "there is to be one of `classes` and `target`");
+    if (!root["classes"] && !root["target"]) fail(root, "there is no `classes`, nor a `target`");
+    if (root["classes"] && root["target"])
+      fail(root["target"], "`target` is of a value a pixel, `classes` of others: give one of them");
     io::StoreSchema schema;
     read_bands(root, schema);
     TargetScale scale;
