@@ -250,12 +250,12 @@ void forget_invalid(Tensor& truth, const Tensor& valid) {
 class SceneScore {
  public:
   explicit SceneScore(const ModelFile& model)
-      : classes_(static_cast<int64_t>(model.classes.size())) {}
+      : classes_(static_cast<int64_t>(model.classes.size())),
+        of_values_(model.target.has_value()) {}
 
   void add(const Tensor& truth, const Tensor& found) {
-    if (truth.dtype() == DType::f32) {
+    if (of_values_) {
       errors_.add(image_errors(found.span<float>(), truth.span<float>()));
-      of_values_ = true;
     } else {
       classes_.add(truth.span<uint8_t>(), found.span<uint8_t>());
     }
@@ -265,7 +265,7 @@ class SceneScore {
  private:
   Confusion classes_;
   ErrorTally errors_;
-  bool of_values_ = false;
+  bool of_values_;
 };
 
 Counts score_scene(const Args& args, const ModelFile& model) {
@@ -283,6 +283,7 @@ Counts score_scene(const Args& args, const ModelFile& model) {
         Tensor truth = truth_in(window);
         forget_invalid(truth, valid);
         score.add(truth, found);
+        if (!difference && !args.has("--report")) return;
         const std::vector<float> differences = report::differences(truth, found);
         overview.add(window, differences);
         if (!difference) return;

@@ -35,12 +35,7 @@ ImageErrors image_errors(std::span<const float> values, std::span<const float> t
 }
 
 void ErrorTally::add(const ImageErrors& image) {
-  all_.pixels += image.pixels;
-  all_.error += image.error;
-  all_.absolute += image.absolute;
-  all_.squared += image.squared;
-  all_.target += image.target;
-  all_.target_squared += image.target_squared;
+  all_ = all_ + image;
   image_error_ += std::abs(scale_.scale * image.error);
   image_target_ += std::abs(image.pixels * scale_.shift + scale_.scale * image.target);
 }
