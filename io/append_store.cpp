@@ -21,8 +21,7 @@ std::string class_list(const std::vector<ClassInfo>& classes) {
 
 // "a target height in m", or "classes".
 std::string target_text(const std::optional<Target>& target) {
-  if (!target) return "classes";
-  return str("a target ", target->name, target->unit.empty() ? "" : " in ", target->unit);
+  return target ? "a target " + target->in_words() : "classes";
 }
 
 std::optional<Target> target_of(const BuildOptions& options) {

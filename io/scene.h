@@ -22,6 +22,8 @@ namespace unetd::io {
 // another grid and in another coordinate system; where it has no data, the scene has none.
 struct ExtraRaster {
   std::string name;
+  // "{folder}" in it stands for the folder that the scene lies in, "{scene}" for scene_name(): a
+  // raster for each of many scenes.
   std::filesystem::path path;
   Resampling resampling = Resampling::bilinear;
 };

@@ -338,6 +338,15 @@ SceneSources open_product(const fs::path& metadata, const SceneOptions& options)
   return scene;
 }
 
+bool in_archive(const fs::path& path) { return path.string().starts_with("/vsizip/"); }
+
+// The file or folder that is the scene: of a product the .SAFE folder, whatever is named of it.
+fs::path scene_location(const fs::path& path) {
+  const auto metadata = find_product(path);
+  if (metadata && metadata->has_parent_path()) return metadata->parent_path();
+  return path.has_filename() ? path : path.parent_path();
+}
+
 SceneSources open_bands(const fs::path& path, const SceneOptions& options) {
   if (const auto metadata = find_product(path)) return open_product(*metadata, options);
   if (!options.granule.empty())
@@ -364,12 +373,27 @@ std::vector<std::string> without_extras(const SceneOptions& options) {
   return bands;
 }
 
-void add_extra(SceneSources& scene, const ExtraRaster& extra) {
+// The file of `extra` for the scene at `scene_path`: its placeholders filled in.
+fs::path extra_path(const ExtraRaster& extra, const fs::path& scene_path) {
+  const fs::path location = scene_location(scene_path);
+  // An archive is named by the path given: what lies in it has no other files beside it.
+  const fs::path folder = (in_archive(location) ? scene_path : location).parent_path();
+  std::string path = extra.path.string();
+  const auto fill = [&](std::string_view placeholder, const std::string& value) {
+    for (size_t at = 0; (at = path.find(placeholder, at)) != std::string::npos; at += value.size())
+      path.replace(at, placeholder.size(), value);
+  };
+  fill("{folder}", folder.empty() ? "." : folder.string());
+  fill("{scene}", scene_name(scene_path));
+  return path;
+}
+
+void add_extra(SceneSources& scene, const ExtraRaster& extra, const fs::path& path) {
   for (const SceneBand& band : scene.bands)
     if (band_key(band.name) == band_key(extra.name))
-      throw UsageError(str("the scene has a band '", band.name, "' already: give ",
-                           extra.path.string(), " another name"));
-  Dataset file = Dataset::open_on(extra.path, scene.grid, extra.resampling);
+      throw UsageError(str("the scene has a band '", band.name, "' already: give ", path.string(),
+                           " another name"));
+  Dataset file = Dataset::open_on(path, scene.grid, extra.resampling);
   add_band(scene, {extra.name, std::nullopt, 1, 0}, DType::f32, {});
   add_file(scene, std::move(file));
 }
@@ -387,18 +411,12 @@ SceneSources open_sources(const fs::path& path, const SceneOptions& options) {
   SceneOptions own = options;
   own.bands = without_extras(options);
   SceneSources scene = open_bands(path, own);
-  for (const ExtraRaster& extra : options.extras) add_extra(scene, extra);
+  for (const ExtraRaster& extra : options.extras) add_extra(scene, extra, extra_path(extra, path));
   if (!options.date.empty()) scene.date = options.date;
   return scene;
 }
 
-std::string scene_name(const fs::path& path) {
-  const auto metadata = find_product(path);
-  const fs::path named = metadata && metadata->has_parent_path() ? metadata->parent_path()
-                         : path.has_filename()                   ? path
-                                                                 : path.parent_path();
-  return named.stem().string();
-}
+std::string scene_name(const fs::path& path) { return scene_location(path).stem().string(); }
 
 std::string describe(const Scene& scene) {
   const std::vector<SceneBand>& bands = scene.bands();
@@ -416,8 +434,7 @@ std::string describe(const Scene& scene) {
 
 std::vector<fs::path> scene_files(const fs::path& path) {
   if (const auto metadata = find_product(path)) {
-    const bool archive = metadata->string().starts_with("/vsizip/");
-    return {archive ? path : *metadata};
+    return {in_archive(*metadata) ? path : *metadata};
   }
   return path_kind(path) == PathKind::folder ? files_of_folder(path) : std::vector<fs::path>{path};
 }

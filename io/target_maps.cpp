@@ -15,10 +15,6 @@ constexpr int64_t long_side = 240, zoom = 2, side = long_side * zoom;
 constexpr int64_t margin = 16, line_height = 22, bar_height = 14, gap = margin / 2;
 constexpr Rgb no_target = {205, 205, 205}, rule = {150, 150, 150}, dim = {95, 95, 95};
 
-std::string title_of(const Target& target) {
-  return target.unit.empty() ? target.name : str(target.name, " in ", target.unit);
-}
-
 // The ramp between its ends takes what the text beside it leaves of the width.
 void draw_legend(Canvas& canvas, std::pair<double, double> range, int64_t y) {
   const std::string low = str(range.first), high = str(range.second), none = "none";
@@ -98,7 +94,7 @@ Tensor TargetMaps::picture() const {
   int64_t height = top;
   for (const Ground& ground : grounds_) height += height_of(ground);
   Canvas canvas(side + 2 * margin, height);
-  canvas.text(margin, margin, fitted(title_of(target_), side));
+  canvas.text(margin, margin, fitted(target_.in_words(), side));
   draw_legend(canvas, range(), margin + line_height);
   int64_t y = top;
   for (const Ground& ground : grounds_) {

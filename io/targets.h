@@ -27,6 +27,8 @@ struct Target {
   int64_t count = 0;
   double min = 0, max = 0, mean = 0, stddev = 0;
 
+  // "canopy height in m"
+  std::string in_words() const { return name + (unit.empty() ? "" : " in " + unit); }
   bool operator==(const Target&) const = default;
 };
 

@@ -85,6 +85,34 @@ TEST_CASE("extras: what a raster does not cover has no data", "[io][extras]") {
   }
 }
 
+TEST_CASE("extras: one for each of many scenes, by its folder and its name", "[io][extras]") {
+  const TempFolder folder;
+  const Grid grid = test_grid(20, 20);
+  for (const int place : {1, 2}) {
+    const fs::path own = folder / ("place" + std::to_string(place));
+    fs::create_directories(own / "snow");
+    for (const char* date : {"june", "july"}) {
+      write_raster<uint16_t>(own / (std::string(date) + ".tif"), grid, {{"B02"}}, some_value);
+      const double depth = place * 10 + (date[2] == 'n' ? 6 : 7);
+      write_raster<float>(own / "snow" / (std::string(date) + "_depth.tif"), grid, {{"depth"}},
+                          [&](int64_t, int64_t, int64_t) { return depth; });
+    }
+  }
+  SceneOptions options;
+  options.extras = {{"depth", "{folder}/snow/{scene}_depth.tif", Resampling::nearest}};
+  const auto depth_of = [&](const char* scene) {
+    return Scene::open(folder / scene, options).read({3, 3, 1, 1}).image.span<float>()[1];
+  };
+  CHECK(depth_of("place1/june.tif") == 16);
+  CHECK(depth_of("place1/july.tif") == 17);
+  CHECK(depth_of("place2/june.tif") == 26);
+  CHECK(depth_of("place2/july.tif") == 27);
+  CHECK(depth_of("place1/../place2/july.tif") == 27);
+
+  fs::remove(folder / "place2/snow/july_depth.tif");
+  CHECK_THROWS_WITH(depth_of("place2/july.tif"), Contains("place2/snow/july_depth.tif"));
+}
+
 TEST_CASE("extras: what cannot be a channel is refused", "[io][extras]") {
   const TempFolder folder;
   write_raster<uint16_t>(folder / "s.tif", test_grid(20, 20), {{"B02"}, {"B03"}}, some_value);

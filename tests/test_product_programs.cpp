@@ -60,9 +60,10 @@ TEST_CASE("14 channels: a product and a terrain model become a map", "[programs]
   const std::string safe = (folder / "safe").string(), store = (folder / "store").string();
   run("unetd-synth --quiet --size 240 --seed 3 --product --out " + safe);
   const fs::path product = fs::path(safe) / synth::product_name;
-  const fs::path archive = folder / "product.zip";
+  const fs::path archive = fs::path(safe) / "product.zip";
   io::write_zip(product, archive);
-  const std::string dem = " --extra DEM=" + safe + "/dem.tif:cubic ";
+  // Beside the product and beside the archive, not in them.
+  const std::string dem = " --extra DEM={folder}/dem.tif:cubic ";
   const ProgramResult cut =
       run_program("unetd-tile " + product.string() + dem + "--labels " + safe + "/labels.tif" +
                   class_list + "--patch 32 --block 64 --out " + store);

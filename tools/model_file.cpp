@@ -18,9 +18,6 @@ std::vector<std::string> band_names(const std::vector<io::SceneBand>& bands) {
   return names;
 }
 
-// "canopy height in m"
-std::string named(const io::Target& t) { return t.name + (t.unit.empty() ? "" : " in " + t.unit); }
-
 std::string target_text(const io::Target& t, const TargetScale& scale) {
   nlohmann::ordered_json text = to_json(t);
   text["shift"] = scale.shift;
@@ -153,8 +150,8 @@ void check_store(const ModelFile& model, const io::StoreSchema& schema, const st
   }
   if (model.target && (schema.target->name != model.target->data.name ||
                        schema.target->unit != model.target->data.unit)) {
-    throw UserError(str(path, ": holds ", named(*schema.target), ", the model predicts ",
-                        named(model.target->data), "; tile again with --target"));
+    throw UserError(str(path, ": holds ", schema.target->in_words(), ", the model predicts ",
+                        model.target->data.in_words(), "; tile again with --target"));
   }
   std::vector<std::string> have, want;
   for (const io::ClassInfo& c : schema.classes) have.push_back(c.name);

@@ -26,19 +26,21 @@ io::ExtraRaster extra_raster(const std::string& text) {
 }  // namespace
 
 std::vector<Flag> scene_flags() {
-  return {{.name = "--extra",
-           .value = "NAME=PATH[:METHOD]",
-           .help = "a raster as a further band, such as a terrain model, brought onto the scene's "
-                   "grid by METHOD (nearest, bilinear, cubic; bilinear by default)",
-           .many = true},
-          {.name = "--granule",
-           .value = "TILE",
-           .help = "of a Sentinel-2 product with several, such as T32TQR"},
-          {.name = "--scale",
-           .value = "FACTOR",
-           .help = "physical value = sample * FACTOR + TERM, instead of what the files say",
-           .kind = Kind::number},
-          {.name = "--offset", .value = "TERM", .help = "see --scale", .kind = Kind::number}};
+  return {
+      {.name = "--extra",
+       .value = "NAME=PATH[:METHOD]",
+       .help = "a raster as a further band, such as a terrain model, brought onto the scene's "
+               "grid by METHOD (nearest, bilinear, cubic; bilinear by default); in PATH {folder} "
+               "stands for the scene's folder and {scene} for its name",
+       .many = true},
+      {.name = "--granule",
+       .value = "TILE",
+       .help = "of a Sentinel-2 product with several, such as T32TQR"},
+      {.name = "--scale",
+       .value = "FACTOR",
+       .help = "physical value = sample * FACTOR + TERM, instead of what the files say",
+       .kind = Kind::number},
+      {.name = "--offset", .value = "TERM", .help = "see --scale", .kind = Kind::number}};
 }
 
 void apply_scene_flags(const Args& args, io::SceneOptions& options) {

@@ -76,7 +76,7 @@ std::string value_scores_section(const std::string& title, const ordered_json& s
   const auto score = [&](const char* key) {
     return scores[key].is_number() ? scores[key].get<double>() : std::nan("");
   };
-  Table table({"score", "", "of"});
+  Table table({"score", "value", "what it is"});
   const auto row = [&](const char* name, const std::string& value, const char* what) {
     table.add({name, value, what});
   };
