@@ -82,9 +82,9 @@ evaluate() {
     "$OUT/valid.json" "$OUT/test.json" "$OUT/ours.json"
 }
 
-# map SCENE: the map of a whole scene, its picture, and whether both lack the same pixels.
+# map SCENE [FLAG...]: the map of a whole scene, its picture, and whether both lack the same pixels.
 map() {
-  unetd-infer --model "$OUT/run/$MODEL.ckpt" --scene "$1" --out "$OUT/map.tif" \
+  unetd-infer --model "$OUT/run/$MODEL.ckpt" --scene "$@" --out "$OUT/map.tif" \
     --quicklook "$OUT/map.png" --overwrite >&2
   masks "$1" "$OUT/scene_masks.raw"
   masks "$OUT/map.tif" "$OUT/map_masks.raw"

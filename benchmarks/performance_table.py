@@ -138,7 +138,7 @@ def level(results, name):
     if not runs:
         return not_measured(f"{name}.json", f"benchmarks/{name}.sh")
     published = PUBLISHED[name]
-    rows = [[describe_run("unetd", run), *(score(run["test"]["iou"][c]) for c in published)] for run in runs]
+    rows = [[describe_run(run["what"], run), *(score(run["test"]["iou"][c]) for c in published)] for run in runs]
     rows.append(["published, real scenes", *(score(x) for x in published.values())])
     return table(["IoU of the test scene", *published], rows)
 
