@@ -206,6 +206,7 @@ std::vector<Split> deal_dates(const std::vector<std::string>& dates, const Split
       deal(shuffled(std::ssize(numbers), seed, random_stream(RandomUse::dealing, 0)), options,
            "dates", "give scenes of more dates, or divide each by blocks");
   std::vector<Split> splits;
+  splits.reserve(dates.size());
   for (const std::string& date : dates) splits.push_back(dealt[numbers.at(date)]);
   return splits;
 }

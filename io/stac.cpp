@@ -55,7 +55,7 @@ std::string mapped(std::string text, int (*change)(int)) {
 std::string product_name(std::string word) {
   for (const std::string_view suffix : {"_10m", "_20m", "_60m", "-jp2"})
     if (word.ends_with(suffix)) word.resize(word.size() - suffix.size());
-  const std::string upper = mapped(word, std::toupper);
+  std::string upper = mapped(word, std::toupper);
   if (std::ranges::find(product_names, upper) != product_names.end()) return upper;
   for (const auto& [common, name] : common_names)
     if (word == common) return name;
@@ -104,7 +104,7 @@ std::string date_of(const fs::path& path, const json& item) {
     throw UserError(str("the STAC item ", path.string(), " states ", key, " '", text,
                         "', which is no date and time in UTC: mend it"));
   };
-  if (const std::string date = day("datetime"); !date.empty()) return date;
+  if (std::string date = day("datetime"); !date.empty()) return date;
   const std::string first = day("start_datetime"), last = day("end_datetime");
   return first == last ? first : "";
 }

@@ -14,6 +14,7 @@ using nlohmann::json;
 
 std::vector<std::string> band_names(const std::vector<io::SceneBand>& bands) {
   std::vector<std::string> names;
+  names.reserve(bands.size());
   for (const io::SceneBand& b : bands) names.push_back(b.name);
   return names;
 }

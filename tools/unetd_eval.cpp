@@ -157,7 +157,7 @@ Counts score_store(const Args& args, const ModelFile& model) {
       progress.update(i + 1);
     }
   }
-  const Counts counts = model.target ? Counts(errors) : Counts(counter.take());
+  Counts counts = model.target ? Counts(errors) : Counts(counter.take());
   if (args.has("--report")) write_page(args, model, store, patches, counts);
   return counts;
 }

@@ -10,7 +10,6 @@
 #include <charconv>
 #include <filesystem>
 #include <iostream>
-#include <ranges>
 #include <string_view>
 
 #include <nlohmann/json.hpp>
@@ -249,7 +248,8 @@ void apply_dates(const Args& args, std::vector<io::LabelledScene>& sources) {
     const auto first = std::ranges::find_if(sources, named);
     if (first == sources.end()) throw UsageError(str("--date: no scene is called '", scene, "'"));
     const std::filesystem::path path = first->scene;
-    for (io::LabelledScene& source : sources | std::views::filter(named)) {
+    for (io::LabelledScene& source : sources) {
+      if (!named(source)) continue;
       if (source.scene != path)
         throw UsageError(str("--date: ", path.string(), " and ", source.scene.string(),
                              " are both called '", scene, "': give their paths"));

@@ -38,6 +38,15 @@ inline Signature describe(const TverskyLoss& p) {
                        p.dtype);
 }
 
+inline std::string focal_text(float gamma) { return gamma == 0 ? "" : str("gamma ", gamma); }
+inline std::string setting_of(const CrossEntropy& p) {
+  return p.smoothing == 0 ? focal_text(p.gamma) : str("smoothing ", p.smoothing);
+}
+inline std::string setting_of(const BceWithLogits& p) { return focal_text(p.gamma); }
+inline std::string setting_of(const TverskyLoss& p) {
+  return p.activation == Activation::sigmoid ? "sigmoid" : "softmax";
+}
+
 template <class P>
 Cases<P> loss_cases(const std::vector<Shape>& test) {
   Cases<P> all;

@@ -69,6 +69,11 @@ inline Signature describe(const RegressionLoss& p) {
            {.name = "dvalues", .shape = p.values, .dtype = p.dtype}}};
 }
 
+inline std::string setting_of(const RegressionLoss& p) {
+  using Norm = RegressionLoss::Norm;
+  return p.norm == Norm::squared ? "squared" : p.norm == Norm::absolute ? "absolute" : "mass";
+}
+
 // Images that fill packs and others, some of several chunks on a CPU, and as many as leave a GPU's
 // block more than one pack a thread.
 inline std::vector<Shape> regression_shapes() {

@@ -91,7 +91,13 @@ int64_t flops(const P& problem) {
   }
 }
 
-// "conv2d f32: x 1x5x7x3, w 17x3x3x3 -> y 1x5x7x17"
+// What shapes don't tell of a problem, such as "gamma 2": an overload beside its cases says it.
+template <class P>
+std::string setting_of(const P&) {
+  return {};
+}
+
+// "conv2d f32: x 1x5x7x3, w 17x3x3x3 -> y 1x5x7x17", "regression_loss f32, mass: values ..."
 template <class P>
 std::string text_of(const P& problem) {
   const Signature signature = describe(problem);
@@ -100,8 +106,9 @@ std::string text_of(const P& problem) {
     for (const BufferSpec& s : specs) all += str(all.empty() ? "" : ", ", s.name, " ", s.shape);
     return all;
   };
-  return str(P::name, " ", name_of(problem.dtype), ": ", join(signature.in), " -> ",
-             join(signature.out));
+  const std::string setting = setting_of(problem);
+  return str(P::name, " ", name_of(problem.dtype), setting.empty() ? "" : ", ", setting, ": ",
+             join(signature.in), " -> ", join(signature.out));
 }
 
 // The same problem in another element type.

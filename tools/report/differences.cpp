@@ -149,8 +149,8 @@ std::string differences_section(const std::vector<SceneDifference>& differences,
   for (const auto& [scene, map] : differences) {
     const std::string said = target == nullptr ? percent(map.mean()) + " differ"
                                                : "mean error " + significant(map.mean());
-    out += "<figure>" + image(map.picture(painter), "differences in " + scene) + "<figcaption>" +
-           escaped(scene) + ": " + said + "</figcaption></figure>";
+    out += str("<figure>", image(map.picture(painter), "differences in " + scene), "<figcaption>",
+               escaped(scene), ": ", said, "</figcaption></figure>");
   }
   return section("Differences", out + "</div>\n");
 }

@@ -1,5 +1,6 @@
 #include "tools/report/html.h"
 
+#include "engine/base/error.h"
 #include "io/gdal_quicklook.h"
 
 #include <cmath>
@@ -138,9 +139,9 @@ Table::Table(const std::vector<std::string>& columns) {
 void Table::add(const std::vector<Cell>& cells) {
   rows_ += "<tr>";
   for (size_t i = 0; i < cells.size(); ++i) {
-    const std::string tag = i == 0 ? "th" : "td";
-    rows_ += "<" + tag + (cells[i].attributes.empty() ? "" : " ") + cells[i].attributes + ">" +
-             cells[i].html + "</" + tag + ">";
+    const char* const tag = i == 0 ? "th" : "td";
+    rows_ += str('<', tag, cells[i].attributes.empty() ? "" : " ", cells[i].attributes, '>',
+                 cells[i].html, "</", tag, '>');
   }
   rows_ += "</tr>\n";
 }

@@ -159,6 +159,7 @@ std::vector<int64_t> choose_patches(const io::PatchStore& store, io::Split split
 std::vector<Sample> draw_samples(const io::PatchStore& store, const std::vector<int64_t>& patches,
                                  const Predict& predict) {
   std::vector<Sample> samples;
+  samples.reserve(patches.size());
   for (const int64_t patch : patches) {
     samples.push_back(draw_sample(store, patch, predict));
   }
